@@ -1,0 +1,84 @@
+//! A benchmark problem as plain data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a problem, unique in its dataset: `HumanEval/3`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// The id as it stands in the dataset.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Into<String>> From<S> for TaskId {
+    fn from(id: S) -> Self {
+        TaskId(id.into())
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One problem: what the model is shown, and how its answer is checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Unique in the dataset.
+    pub id: TaskId,
+    /// The text to be continued, byte for byte; it is also the first part of the program.
+    pub prompt: String,
+    /// The dataset's own solution, in the place of a completion.
+    pub canonical: Option<String>,
+    /// What a right answer must satisfy.
+    pub check: Check,
+}
+
+/// How a program is checked. Appended to prompt and completion by [`Program::assemble`](crate::program::Program::assemble).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// Python text that defines `check(candidate)`, called with the function named `entry_point`.
+    Function {
+        /// Defines `check`.
+        test: String,
+        /// The function under test.
+        entry_point: String,
+    },
+    /// Python statements, run in order.
+    Asserts(Vec<String>),
+}
+
+impl Task {
+    /// A problem checked by plain `assert` statements.
+    ///
+    /// ```
+    /// use passk::Task;
+    /// let task = Task::asserts("squares/0", "def square(x):\n    \"\"\"Return x squared.\"\"\"\n", ["assert square(3) == 9"]);
+    /// assert_eq!(task.id.as_str(), "squares/0");
+    /// ```
+    pub fn asserts<S: Into<String>>(
+        id: impl Into<TaskId>,
+        prompt: impl Into<String>,
+        asserts: impl IntoIterator<Item = S>,
+    ) -> Task {
+        Task {
+            id: id.into(),
+            prompt: prompt.into(),
+            canonical: None,
+            check: Check::Asserts(asserts.into_iter().map(Into::into).collect()),
+        }
+    }
+
+    /// The same problem with a reference solution, which `--samples canonical` judges.
+    pub fn with_canonical(self, completion: impl Into<String>) -> Task {
+        Task { canonical: Some(completion.into()), ..self }
+    }
+}

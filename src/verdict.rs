@@ -1,0 +1,110 @@
+//! What a program did. What *we* could not do is an error, never a verdict.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What one program did when it was run against its task's tests.
+///
+/// Everything but [`Passed`](Verdict::Passed) counts as not passed. A dead interpreter, a full disk or a missing
+/// Python is no verdict: it is an error of the harness and never counted as a wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// One well-formed report came after the last assert, and no limit was reached.
+    Passed,
+    /// An assert failed, or the output differs.
+    WrongAnswer,
+    /// The program raised an exception other than a failed assert.
+    Exception,
+    /// The program does not compile.
+    SyntaxError,
+    /// The limit of CPU time was reached.
+    TimeoutCpu,
+    /// The limit of wall time was reached: the program slept, waited or blocked.
+    TimeoutWall,
+    /// The limit of memory was reached.
+    MemoryLimit,
+    /// The limit of processes and threads was reached.
+    ProcessLimit,
+    /// More was printed than the limit allows.
+    OutputLimit,
+    /// The program was ended by a signal that no limit explains.
+    Signal,
+    /// The program ended without a report, whatever its exit status.
+    EarlyExit,
+    /// The program did what no solution may: left processes behind, forged or garbled a report.
+    Violation,
+    /// Judged once as passed and once as not.
+    Disputed,
+}
+
+impl Verdict {
+    /// Every verdict, in the order in which counts are printed.
+    pub const ALL: [Verdict; 13] = [
+        Verdict::Passed,
+        Verdict::WrongAnswer,
+        Verdict::Exception,
+        Verdict::SyntaxError,
+        Verdict::TimeoutCpu,
+        Verdict::TimeoutWall,
+        Verdict::MemoryLimit,
+        Verdict::ProcessLimit,
+        Verdict::OutputLimit,
+        Verdict::Signal,
+        Verdict::EarlyExit,
+        Verdict::Violation,
+        Verdict::Disputed,
+    ];
+
+    /// Whether the sample counts as correct.
+    pub fn passed(self) -> bool {
+        self == Verdict::Passed
+    }
+
+    /// The name that stands in records: `wrong_answer`, `timeout_cpu`, ….
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Passed => "passed",
+            Verdict::WrongAnswer => "wrong_answer",
+            Verdict::Exception => "exception",
+            Verdict::SyntaxError => "syntax_error",
+            Verdict::TimeoutCpu => "timeout_cpu",
+            Verdict::TimeoutWall => "timeout_wall",
+            Verdict::MemoryLimit => "memory_limit",
+            Verdict::ProcessLimit => "process_limit",
+            Verdict::OutputLimit => "output_limit",
+            Verdict::Signal => "signal",
+            Verdict::EarlyExit => "early_exit",
+            Verdict::Violation => "violation",
+            Verdict::Disputed => "disputed",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A verdict with what the program said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the program did.
+    pub verdict: Verdict,
+    /// One line on why, e.g. `ZeroDivisionError: division by zero`; empty for a pass.
+    pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_persisted_ones() {
+        for verdict in Verdict::ALL {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.name());
+        }
+    }
+}
