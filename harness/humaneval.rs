@@ -1,0 +1,3 @@
+//! `cargo test --test humaneval -- --checkpoint PATH`
+
+passk::main!(passk::suite::HumanEval);

@@ -1,0 +1,312 @@
+//! Raw arguments → resolved settings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Command, ValueEnum};
+use thiserror::Error;
+
+use crate::sampler::Sampling;
+
+/// A contradiction that clap cannot see, in one line.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ArgsError(String);
+
+/// What fails a test case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Gate {
+    /// Any change of the problem's line in the accepted snapshot.
+    Exact,
+    /// Nothing but a failure of the harness itself.
+    Off,
+}
+
+/// The flags that harness targets and `passk evaluate` share.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Evaluation")]
+pub struct EvaluateArgs {
+    /// A .pt file; may be given several times
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["pipeline", "samples"])]
+    pub checkpoint: Vec<PathBuf>,
+    /// Pipelines, each at storage/checkpoints/NAME/checkpoint_best.pt; spaces or commas between names
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',', conflicts_with = "samples")]
+    pub pipeline: Vec<String>,
+    /// With one pipeline: every checkpoint that matches, in epoch order
+    #[arg(long, value_name = "GLOB", requires = "pipeline")]
+    pub checkpoint_pattern: Option<String>,
+    /// Completions already sampled, {"task_id", "completion"} a line; `canonical` for the dataset's own solutions
+    #[arg(long, value_name = "FILE")]
+    pub samples: Option<PathBuf>,
+    /// Samples of each problem [default: 20; with --samples FILE as many as it has]
+    #[arg(long, value_name = "N")]
+    pub num_samples: Option<u32>,
+    /// Sampling temperature; 0 is greedy and makes one sample
+    #[arg(long, value_name = "F", default_value_t = 0.2, allow_negative_numbers = true)]
+    pub temperature: f64,
+    /// Mass of the nucleus
+    #[arg(long, value_name = "F", default_value_t = 0.95, allow_negative_numbers = true)]
+    pub top_p: f64,
+    /// Most tokens in a completion
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub max_tokens: usize,
+    /// Selects the noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How a task becomes a prompt [default: the suite's first]
+    #[arg(long, value_name = "NAME")]
+    pub prompt_format: Option<String>,
+    /// Sequences sampled at once; never changes a sample
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch: usize,
+    /// CPU seconds a program may use [default: the suite's]
+    #[arg(long, value_name = "SECS")]
+    pub timeout: Option<f64>,
+    /// Programs judged at once [default: cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// The k of pass@k [default: 1,5,10, and 20 from 20 samples on]
+    #[arg(long, value_name = "K", value_delimiter = ',')]
+    pub k: Vec<u32>,
+    /// Names snapshot and run [default: the pipeline's name]
+    #[arg(long, value_name = "NAME")]
+    pub label: Option<String>,
+    /// What fails a test case [default: exact where the accepted snapshot has the same settings]
+    #[arg(long, value_name = "GATE", value_enum)]
+    pub gate: Option<Gate>,
+    /// Model folder, when the checkpoint names none
+    #[arg(long, value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+    /// Throw away what an earlier invocation of the same run has judged
+    #[arg(long)]
+    pub fresh: bool,
+    /// At most so many problems, drawn by a hash of their ids
+    #[arg(long, value_name = "N")]
+    pub max_tasks: Option<usize>,
+    /// Checkpoints, datasets and runs
+    #[arg(long, value_name = "DIR", default_value = "storage")]
+    pub storage: PathBuf,
+    /// Write the summary here too, as JSON
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+}
+
+/// Where completions come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contestants {
+    /// Nothing was said.
+    Unsaid,
+    /// Checkpoint files.
+    Checkpoints(Vec<PathBuf>),
+    /// The best checkpoint of each pipeline.
+    Pipelines(Vec<String>),
+    /// Every matching checkpoint of one pipeline.
+    Curve {
+        /// The pipeline.
+        pipeline: String,
+        /// A glob over file names.
+        pattern: String,
+    },
+    /// A file of completions.
+    Samples(PathBuf),
+    /// The dataset's own solutions.
+    Canonical,
+}
+
+/// Everything a run is asked to do, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who is evaluated.
+    pub contestants: Contestants,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Samples of each problem; `None` when it was not said.
+    pub num_samples: Option<u32>,
+    /// Asked-for prompt format.
+    pub prompt_format: Option<String>,
+    /// Sequences at once.
+    pub batch: usize,
+    /// Asked-for limit of CPU time.
+    pub timeout: Option<Duration>,
+    /// Programs at once.
+    pub jobs: usize,
+    /// Asked-for k; empty for the default.
+    pub k: Vec<u32>,
+    /// Asked-for label.
+    pub label: Option<String>,
+    /// Asked-for gate.
+    pub gate: Option<Gate>,
+    /// Asked-for model folder.
+    pub model_dir: Option<PathBuf>,
+    /// Begin anew.
+    pub fresh: bool,
+    /// At most so many problems.
+    pub max_tasks: Option<usize>,
+    /// The storage root.
+    pub storage: PathBuf,
+    /// Where the summary goes too.
+    pub json: Option<PathBuf>,
+}
+
+impl EvaluateArgs {
+    /// Checks what single flags cannot.
+    ///
+    /// # Errors
+    /// A value out of range, or flags that contradict each other.
+    pub fn resolve(self) -> Result<Settings, ArgsError> {
+        let fail = |message: String| Err(ArgsError(message));
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return fail(format!("--temperature is {}: it must be 0 (greedy) or more", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return fail(format!("--top-p is {}: it must be above 0 and at most 1", self.top_p));
+        }
+        for (flag, value) in [
+            ("num-samples", self.num_samples.map_or(1, |n| n as usize)),
+            ("max-tokens", self.max_tokens),
+            ("batch", self.batch),
+            ("jobs", self.jobs.unwrap_or(1)),
+            ("max-tasks", self.max_tasks.unwrap_or(1)),
+            ("k", self.k.iter().copied().min().unwrap_or(1) as usize),
+        ] {
+            if value == 0 {
+                return fail(format!("--{flag} is 0: it must be at least 1"));
+            }
+        }
+        if let Some(seconds) = self.timeout
+            && !(seconds > 0.0 && seconds <= 86_400.0)
+        {
+            return fail(format!("--timeout is {seconds}: it must be above 0 and at most a day of seconds"));
+        }
+        if let Some(label) = &self.label {
+            check_label(label)?;
+        }
+        let greedy = self.temperature == 0.0;
+        let num_samples = if greedy && self.samples.is_none() { Some(1) } else { self.num_samples };
+        Ok(Settings {
+            contestants: self.contestants()?,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                max_tokens: self.max_tokens,
+                seed: self.seed,
+            },
+            num_samples,
+            prompt_format: self.prompt_format,
+            batch: self.batch,
+            timeout: self.timeout.map(Duration::from_secs_f64),
+            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
+            k: self.k,
+            label: self.label,
+            gate: self.gate,
+            model_dir: self.model_dir,
+            fresh: self.fresh,
+            max_tasks: self.max_tasks,
+            storage: self.storage,
+            json: self.json,
+        })
+    }
+
+    fn contestants(&self) -> Result<Contestants, ArgsError> {
+        let contestants = match (&self.samples, &self.checkpoint_pattern, self.pipeline.as_slice()) {
+            (Some(file), ..) if file.as_os_str() == "canonical" => Contestants::Canonical,
+            (Some(file), ..) => Contestants::Samples(file.clone()),
+            (_, Some(pattern), [pipeline]) => {
+                Contestants::Curve { pipeline: pipeline.clone(), pattern: pattern.clone() }
+            }
+            (_, Some(_), _) => {
+                return Err(ArgsError("--checkpoint-pattern goes with one pipeline, not several".into()));
+            }
+            (_, None, []) if self.checkpoint.is_empty() => Contestants::Unsaid,
+            (_, None, []) => Contestants::Checkpoints(self.checkpoint.clone()),
+            (_, None, names) => Contestants::Pipelines(names.to_vec()),
+        };
+        let several = self.checkpoint_pattern.is_some() || self.pipeline.len() > 1 || self.checkpoint.len() > 1;
+        match self.label.is_some() && several {
+            true => Err(ArgsError("--label names one run: give it with one checkpoint".into())),
+            false => Ok(contestants),
+        }
+    }
+}
+
+/// A label is a folder's name and the first part of test names.
+pub fn check_label(label: &str) -> Result<(), ArgsError> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match !label.is_empty() && !label.starts_with('.') && label.chars().all(fits) {
+        true => Ok(()),
+        false => Err(ArgsError(format!(
+            "label `{label}` must be letters, digits, `-`, `_` and `.`, and not begin with a dot: choose one with --label"
+        ))),
+    }
+}
+
+/// Gives every flag of [`EvaluateArgs`] its environment twin: `--num-samples` is `PASSK_NUM_SAMPLES`.
+///
+/// An empty variable counts as unset, and a source of completions that stands on the command line switches the twins
+/// of the others off.
+pub fn with_twins(command: Command, argv: &[OsString]) -> Command {
+    const SOURCES: [&str; 4] = ["checkpoint", "pipeline", "checkpoint_pattern", "samples"];
+    let is_said = |source: &&str| {
+        let flag = format!("--{}", source.replace('_', "-"));
+        argv.iter().filter_map(|arg| arg.to_str()).any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")))
+    };
+    let source_said = SOURCES.iter().any(|source| is_said(&source));
+    let flags = EvaluateArgs::augment_args(Command::new("flags"));
+    let ids: Vec<String> = flags.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    command.mut_args(|arg| {
+        let id = arg.get_id().to_string();
+        let twin = format!("PASSK_{}", id.to_uppercase());
+        let unset = std::env::var_os(&twin).is_none_or(|value| value.is_empty());
+        let off = source_said && SOURCES.contains(&id.as_str());
+        if !ids.contains(&id) || unset || off { arg } else { arg.env(twin) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches;
+
+    fn resolve(args: &str) -> Result<Settings, String> {
+        let command = EvaluateArgs::augment_args(Command::new("t").no_binary_name(true));
+        let matches = command.try_get_matches_from(args.split_whitespace()).map_err(|error| error.to_string())?;
+        let args = EvaluateArgs::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        args.resolve().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn pipelines_by_spaces_or_commas() {
+        let both = Contestants::Pipelines(vec!["baseline".into(), "rho1".into()]);
+        assert_eq!(resolve("--pipeline baseline rho1").unwrap().contestants, both);
+        assert_eq!(resolve("--pipeline baseline,rho1 --seed 1").unwrap().contestants, both);
+        assert_eq!(resolve("").unwrap().contestants, Contestants::Unsaid);
+        assert_eq!(resolve("--samples canonical").unwrap().contestants, Contestants::Canonical);
+    }
+
+    #[test]
+    fn greedy_makes_one_sample() {
+        assert_eq!(resolve("--temperature 0 --num-samples 20").unwrap().num_samples, Some(1));
+        assert_eq!(resolve("--num-samples 20").unwrap().num_samples, Some(20));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let check = |args: &str, expected: &str| {
+            let error = resolve(args).unwrap_err();
+            assert!(error.contains(expected), "`{args}`: `{error}` lacks `{expected}`");
+        };
+        check("--temperature -1", "--temperature is -1");
+        check("--temperature nan", "--temperature is NaN");
+        check("--top-p 0", "--top-p is 0");
+        check("--top-p 1.01", "--top-p is 1.01");
+        check("--num-samples 0", "--num-samples is 0");
+        check("--k 1,0", "--k is 0");
+        check("--timeout 0", "--timeout is 0");
+        check("--label a/b", "label `a/b`");
+        check("--label x --pipeline a b", "--label names one run");
+        check("--pipeline a b --checkpoint-pattern *.pt", "one pipeline");
+        check("--checkpoint a.pt --samples canonical", "cannot be used with");
+        check("--gate sometimes", "possible values: exact, off");
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line for those who want no test harness around an evaluation.
+#![allow(clippy::print_stdout)] // what `inspect` and `fetch` print is their result
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use passk::args::{EvaluateArgs, with_twins};
+use passk::checkpoint::Checkpoint;
+use passk::runner::{self, Selection};
+use passk::{dataset, suite};
+
+/// Evaluates code-generation checkpoints: pass@k for HumanEval-like benchmarks
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sample, judge and record, with progress on stderr
+    Evaluate {
+        /// The benchmark
+        #[arg(long, value_name = "NAME", env = "PASSK_DATASET")]
+        dataset: String,
+        #[command(flatten)]
+        evaluate: EvaluateArgs,
+        /// Only problems whose names contain one of these; a complete task id is exact
+        #[arg(value_name = "FILTER")]
+        filter: Vec<String>,
+        /// Leave out problems whose names contain this; may be given several times
+        #[arg(long, value_name = "FILTER")]
+        skip: Vec<String>,
+        /// Match filters exactly rather than by substring
+        #[arg(long)]
+        exact: bool,
+    },
+    /// Show what a checkpoint holds, without loading its weights
+    Inspect {
+        /// A .pt file
+        checkpoint: PathBuf,
+    },
+    /// Download a dataset from its publisher, or from PASSK_MIRROR (a folder or URL)
+    Fetch {
+        /// The dataset
+        name: String,
+        /// Where it goes
+        #[arg(long, value_name = "DIR", default_value = "storage", env = "PASSK_STORAGE")]
+        storage: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().collect();
+    let command = Cli::command().mut_subcommand("evaluate", |command| with_twins(command, &argv));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
+        Command::Evaluate { dataset, evaluate, filter, skip, exact } => {
+            self::evaluate(&dataset, evaluate, &Selection { filters: filter, skip, exact })
+        }
+        Command::Inspect { checkpoint } => inspect(&checkpoint),
+        Command::Fetch { name, storage } => fetch(&name, &storage),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn evaluate(dataset: &str, args: EvaluateArgs, selection: &Selection) -> Result<ExitCode> {
+    let Some(suite) = suite::SUITES.iter().find(|suite| suite.name() == dataset) else {
+        let known: Vec<&str> = suite::SUITES.iter().map(|suite| suite.name()).collect();
+        bail!("unknown dataset `{dataset}`: there are {}", known.join(", "));
+    };
+    Ok(runner::evaluate(*suite, args.resolve()?, selection)?)
+}
+
+fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {
+    let Some(source) = suite::SOURCES.iter().find(|source| source.name == name) else {
+        let known: Vec<&str> = suite::SOURCES.iter().map(|source| source.name).collect();
+        bail!("unknown dataset `{name}`: there are {}", known.join(", "));
+    };
+    let mirror = std::env::var("PASSK_MIRROR").ok().filter(|mirror| !mirror.is_empty());
+    let (path, rows) = dataset::fetch(source, storage, mirror.as_deref())?;
+    println!("{name}: {rows} tasks in {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(path: &Path) -> Result<ExitCode> {
+    let checkpoint = Checkpoint::open(path)?;
+    let row = |key: &str, value: String| println!("{key:<12}{value}");
+    row("file", checkpoint.path.display().to_string());
+    row("kind", format!("{:?}", checkpoint.kind).to_lowercase());
+    row("epoch", checkpoint.epoch.map_or("none".into(), |epoch| epoch.to_string()));
+    for (name, value) in checkpoint.train_metrics.iter().chain(&checkpoint.val_metrics) {
+        row("metric", format!("{name} {value}"));
+    }
+    row("parameters", checkpoint.parameters().to_string());
+    row("blake3", checkpoint.digest()?);
+    row("config", serde_json::to_string_pretty(&checkpoint.config)?);
+    for (name, tensor) in &checkpoint.tensors {
+        row("tensor", format!("{name} {:?} {}", tensor.shape, tensor.dtype));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,463 @@
+//! Everything of one invocation, prepared before the first test line: bad input shows here, all at once.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::board::Board;
+use super::entry::{self, Entry, Origin, Reference};
+use super::{RunnerError, Selection, say};
+use crate::args::{Contestants, Gate, Settings, check_label};
+use crate::checkpoint::{self, Checkpoint};
+use crate::jail::{self, Jail, Limits, Python};
+use crate::journal::{Journal, pretty};
+use crate::model::{Config, DEVICE, DTYPE, find_folder};
+use crate::prompt::Format;
+use crate::record::{
+    CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, Summary, short_digest,
+};
+use crate::revision;
+use crate::sampler::saved::{Saved, SavedError};
+use crate::snapshot::{self, Snapshot};
+use crate::suite::Suite;
+use crate::task::Task;
+use crate::tokenizer::Tokenizer;
+
+/// The entries of one invocation, the tasks they share, and what judges them.
+pub(super) struct Contest {
+    pub(super) settings: Settings,
+    pub(super) tasks: Vec<Task>,
+    /// Where each task stands in `tasks`.
+    pub(super) index: HashMap<crate::task::TaskId, usize>,
+    pub(super) format: Format,
+    pub(super) stops: Vec<String>,
+    pub(super) jail: Jail,
+    pub(super) snapshots: PathBuf,
+    entries: Vec<Entry>,
+    /// Several labels were asked for: test names carry theirs.
+    qualified: bool,
+    summaries: Mutex<Vec<Summary>>,
+}
+
+/// The tasks of a suite, at most `--max-tasks` of them: those whose ids hash lowest, the same for everyone, for ever.
+pub(super) fn tasks(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Task>, RunnerError> {
+    let mut tasks = suite.tasks(&settings.storage)?;
+    if let Some(most) = settings.max_tasks {
+        let hash = |task: &Task| *blake3::hash(task.id.as_str().as_bytes()).as_bytes();
+        let mut hashes: Vec<_> = tasks.iter().map(hash).collect();
+        hashes.sort_unstable();
+        let kept: HashSet<_> = hashes.into_iter().take(most).collect();
+        tasks.retain(|task| kept.contains(&hash(task)));
+    }
+    Ok(tasks)
+}
+
+impl Selection {
+    /// Whether the problem `id`, shown as `name`, is wanted.
+    pub(super) fn wants(&self, name: &str, id: &str, ids: &HashSet<&str>) -> bool {
+        let matches = |filter: &String| {
+            let whole = filter == name || filter == id;
+            whole || !self.exact && !ids.contains(filter.as_str()) && name.contains(filter.as_str())
+        };
+        (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skip.iter().any(matches)
+    }
+}
+
+/// Someone to be evaluated, before anything of them is opened.
+struct Contestant {
+    label: String,
+    origin: Origin,
+}
+
+impl Contest {
+    /// Opens whatever the settings name and checks that it fits together. `again` is the command that resumes.
+    pub(super) fn prepare(
+        suite: &dyn Suite,
+        settings: Settings,
+        tasks: Vec<Task>,
+        selection: &Selection,
+        again: &str,
+    ) -> Result<Arc<Contest>, RunnerError> {
+        let format = entry::format(settings.prompt_format.as_deref(), suite.formats())?;
+        let limits = Limits::for_cpu(settings.timeout.unwrap_or(suite.cpu_limit()));
+        let contestants = contestants(suite, &settings, &tasks)?;
+        let python = Python::find()?;
+        let parent = settings.storage.parent().unwrap_or(Path::new("")).to_owned();
+        let mut contest = Contest {
+            index: tasks.iter().map(|task| task.id.clone()).zip(0..).collect(),
+            stops: suite.stops(),
+            jail: Jail::new(python, limits)?,
+            snapshots: parent.join("snapshots"),
+            entries: Vec::new(),
+            qualified: contestants.len() > 1,
+            summaries: Mutex::default(),
+            settings,
+            tasks,
+            format,
+        };
+        let mut labels = HashSet::new();
+        for contestant in contestants {
+            check_label(&contestant.label)?;
+            if !labels.insert(contestant.label.clone()) {
+                let label = contestant.label;
+                return Err(RunnerError::Misfit(format!(
+                    "two checkpoints are called `{label}`: evaluate them one by one with --label"
+                )));
+            }
+            let selected = contest.select(&contestant.label, selection);
+            if !selected.is_empty() {
+                let entry = contest.enter(suite.name(), contestant, selected)?;
+                contest.entries.push(entry);
+            }
+        }
+        say::on_interrupt(again.to_owned());
+        Ok(Arc::new(contest))
+    }
+
+    fn select(&self, label: &str, selection: &Selection) -> Vec<usize> {
+        let ids: HashSet<&str> = self.tasks.iter().map(|task| task.id.as_str()).collect();
+        let wanted = |&at: &usize| {
+            let id = self.tasks[at].id.as_str();
+            selection.wants(&test_name(label, id, self.qualified), id, &ids)
+        };
+        (0..self.tasks.len()).filter(wanted).collect()
+    }
+
+    fn enter(&self, dataset: &str, contestant: Contestant, selected: Vec<usize>) -> Result<Entry, RunnerError> {
+        let Contestant { label, origin } = contestant;
+        let (completions, num_samples, checkpoint) = self.completions(&origin, &selected)?;
+        let limits = self.jail.limits();
+        let fingerprint = Fingerprint {
+            passk: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: revision::digest(),
+            dataset: dataset.to_owned(),
+            tasks: self.tasks.len(),
+            dataset_digest: short_digest(&self.tasks),
+            completions,
+            prompt_format: self.format.name().to_owned(),
+            stops: self.stops.clone(),
+            limits: LimitsRecord {
+                cpu_seconds: limits.cpu.as_secs_f64(),
+                wall_seconds: limits.wall.as_secs_f64(),
+                memory_bytes: limits.memory_bytes,
+                output_bytes: limits.output_bytes,
+            },
+            isolation: self.jail.isolation().to_string(),
+            python: self.jail.python().version.clone(),
+        };
+        let run = Run {
+            schema: SCHEMA,
+            run_id: format!("{dataset}-{label}-{}", fingerprint.digest()),
+            label,
+            checkpoint,
+            fingerprint,
+        };
+        let ks = ks(&self.settings.k, num_samples)?;
+        let reference = self.reference(&run, num_samples, &ks)?;
+        let (journal, records) = Journal::open(&self.settings.storage.join("runs"), &run, self.settings.fresh)?;
+        Ok(Entry {
+            board: Board::new(records),
+            origin: Mutex::new(origin),
+            effort: Mutex::default(),
+            run,
+            num_samples,
+            ks,
+            reference,
+            journal,
+            selected,
+        })
+    }
+
+    /// What identifies an entry's completions, how many there are of each task, and the checkpoint behind them.
+    fn completions(
+        &self,
+        origin: &Origin,
+        selected: &[usize],
+    ) -> Result<(Completions, u32, Option<CheckpointRecord>), RunnerError> {
+        match origin {
+            Origin::Checkpoint { checkpoint, folder } => {
+                let config = Config::from_folder(folder)?;
+                checkpoint.expect(&config.tensors())?;
+                let tokenizer = Tokenizer::from_folder(folder)?;
+                let tokenizer = digest_file(tokenizer.path())?;
+                let completions = Completions::Model {
+                    weights: checkpoint.digest()?,
+                    model: short_digest(&(format!("{config:?}"), tokenizer)),
+                    sampling: self.settings.sampling,
+                    device: DEVICE.to_owned(),
+                    dtype: DTYPE.to_owned(),
+                };
+                let record = CheckpointRecord {
+                    path: checkpoint.path.display().to_string(),
+                    epoch: checkpoint.epoch,
+                    val_metrics: checkpoint.val_metrics.clone(),
+                };
+                Ok((completions, self.settings.num_samples.unwrap_or(20), Some(record)))
+            }
+            Origin::Saved(saved) => {
+                let (completions, from) = match &self.settings.contestants {
+                    Contestants::Samples(file) => (
+                        Completions::Given { digest: digest_file(file)? },
+                        format!("`{}` has too few completions", file.display()),
+                    ),
+                    _ => (Completions::Canonical, "the dataset has no solution".to_owned()),
+                };
+                let counts = selected.iter().map(|&at| saved.count(&self.tasks[at].id));
+                let fewest = counts.clone().min().unwrap_or(0);
+                let most = counts.clone().max().unwrap_or(0);
+                let num_samples = match self.settings.num_samples {
+                    Some(n) => n,
+                    None if fewest == most || fewest == 0 => most.max(1),
+                    None => {
+                        return Err(RunnerError::Misfit(format!(
+                            "there are {fewest} to {most} completions of a task: say how many to take, e.g. --num-samples {fewest}"
+                        )));
+                    }
+                };
+                let lacking: Vec<&Task> = selected
+                    .iter()
+                    .map(|&at| &self.tasks[at])
+                    .filter(|task| saved.count(&task.id) < num_samples)
+                    .collect();
+                match lacking.first() {
+                    Some(task) => {
+                        Err(SavedError::Incomplete { from, count: lacking.len(), example: task.id.clone() }.into())
+                    }
+                    None => Ok((completions, num_samples, None)),
+                }
+            }
+        }
+    }
+
+    /// What the accepted snapshot means for this run.
+    fn reference(&self, run: &Run, num_samples: u32, ks: &[u32]) -> Result<Reference, RunnerError> {
+        if self.settings.gate == Some(Gate::Off) {
+            return Ok(Reference::Off);
+        }
+        let path = snapshot::path(&self.snapshots, &run.label, &run.fingerprint.dataset);
+        let Some(accepted) = Snapshot::read(&path)? else { return Ok(Reference::Nothing) };
+        let unlike = accepted.unlike(&Snapshot::new(run, num_samples, &[], ks));
+        Ok(match unlike.is_empty() || self.settings.gate == Some(Gate::Exact) {
+            true => Reference::Exact(accepted),
+            false => Reference::Unlike(unlike),
+        })
+    }
+
+    /// Nothing is selected.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Problems to be judged, over all entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.iter().map(|entry| entry.selected.len()).sum()
+    }
+
+    /// (entry, task) of every problem to be judged, in order.
+    pub(super) fn selected(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let tasks =
+            |(at, entry): (usize, &Entry)| entry.selected.iter().map(move |&task| (at, task)).collect::<Vec<_>>();
+        self.entries.iter().enumerate().flat_map(tasks)
+    }
+
+    /// The name of a test case.
+    pub(super) fn name(&self, entry: usize, task: usize) -> String {
+        test_name(&self.entries[entry].run.label, self.tasks[task].id.as_str(), self.qualified)
+    }
+
+    /// Waits for a problem. `Err` is the failing test's text.
+    pub(super) fn outcome(&self, entry: usize, task: usize) -> Result<Problem, String> {
+        self.entries[entry].outcome(&self.tasks[task].id)
+    }
+
+    /// Begins to sample and judge, one entry after the other: one model is loaded at a time.
+    pub(super) fn start(self: &Arc<Self>) -> JoinHandle<()> {
+        let contest = Arc::clone(self);
+        std::thread::spawn(move || {
+            for entry in &contest.entries {
+                // Whoever waits must not wait for ever if this thread dies.
+                let run = std::panic::AssertUnwindSafe(|| entry.run(&contest));
+                if std::panic::catch_unwind(run).is_err() {
+                    entry.board.close("harness: a bug in passk ended the evaluation; see stderr");
+                }
+            }
+        })
+    }
+
+    /// Waits for the worker, writes final files and snapshots, and says how it went. False when that failed.
+    pub(super) fn finish(&self, worker: JoinHandle<()>) -> bool {
+        let mut complete = worker.join().is_ok();
+        for entry in &self.entries {
+            complete &= entry.finish(self);
+        }
+        if let Some(path) = &self.settings.json {
+            let summaries = self.summaries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if let Err(error) = crate::file::write_atomically(path, &pretty(&*summaries)) {
+                say::line(&format!("failed to write `{}`: {error}", path.display()));
+                complete = false;
+            }
+        }
+        complete
+    }
+
+    pub(super) fn add_summary(&self, summary: Summary) {
+        self.summaries.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(summary);
+    }
+}
+
+/// `HumanEval/3`, or `baseline::HumanEval/3` when there are several labels.
+pub(super) fn test_name(label: &str, id: &str, several: bool) -> String {
+    if several { format!("{label}::{id}") } else { id.to_owned() }
+}
+
+/// The labels of an invocation, without opening anything: what a listing needs.
+pub(super) fn labels(suite: &dyn Suite, settings: &Settings) -> Result<Vec<String>, RunnerError> {
+    let checkpoints = suite.checkpoints(&settings.storage);
+    Ok(paths(suite, settings, &checkpoints)?.into_iter().map(|(label, _)| label).collect())
+}
+
+/// Label and file of every checkpoint that the settings name; one without a file for given completions.
+fn paths(suite: &dyn Suite, settings: &Settings, folder: &Path) -> Result<Vec<(String, Option<PathBuf>)>, RunnerError> {
+    let label = |default: String| settings.label.clone().unwrap_or(default);
+    let best = |pipeline: &str| -> Result<_, RunnerError> {
+        Ok((label(pipeline.to_owned()), Some(checkpoint::best(folder, pipeline)?)))
+    };
+    match &settings.contestants {
+        Contestants::Checkpoints(files) => {
+            files.iter().map(|file| Ok((label(label_of(file)), Some(checkpoint::existing(file)?)))).collect()
+        }
+        Contestants::Pipelines(names) => names.iter().map(|name| best(name)).collect(),
+        Contestants::Curve { pipeline, pattern } => {
+            let files = checkpoint::matching(folder, pipeline, pattern)?;
+            Ok(files.into_iter().map(|file| (label(label_of(&file)), Some(file))).collect())
+        }
+        Contestants::Samples(_) => Ok(vec![(label("samples".into()), None)]),
+        Contestants::Canonical => Ok(vec![(label("canonical".into()), None)]),
+        Contestants::Unsaid => match suite.default_pipeline() {
+            Some(pipeline) => Ok(vec![best(pipeline)?]),
+            None => Ok(Vec::new()),
+        },
+    }
+}
+
+/// `baseline` for `…/baseline/checkpoint_best.pt`, `baseline-epoch_3` for `…/baseline/checkpoint_epoch_3.pt`, and the
+/// file's own name for any other.
+fn label_of(file: &Path) -> String {
+    let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let stem = text(file.file_stem());
+    let pipeline = text(file.parent().and_then(Path::file_name));
+    match stem.strip_prefix("checkpoint_") {
+        Some("best") if !pipeline.is_empty() => pipeline,
+        Some(which) if !pipeline.is_empty() => format!("{pipeline}-{which}"),
+        _ => stem,
+    }
+}
+
+fn contestants(suite: &dyn Suite, settings: &Settings, tasks: &[Task]) -> Result<Vec<Contestant>, RunnerError> {
+    let checkpoints = suite.checkpoints(&settings.storage);
+    let open = |(label, file): (String, Option<PathBuf>)| -> Result<Contestant, RunnerError> {
+        let origin = match (file, &settings.contestants) {
+            (Some(file), _) => {
+                let checkpoint = Checkpoint::open(&file)?;
+                let folder = model_folder(&checkpoint, settings)?;
+                Origin::Checkpoint { checkpoint: Box::new(checkpoint), folder }
+            }
+            (None, Contestants::Samples(file)) => Origin::Saved(Saved::from_file(file, tasks)?),
+            (None, _) => Origin::Saved(Saved::canonical(tasks)),
+        };
+        Ok(Contestant { label, origin })
+    };
+    paths(suite, settings, &checkpoints)?.into_iter().map(open).collect()
+}
+
+fn model_folder(checkpoint: &Checkpoint, settings: &Settings) -> Result<PathBuf, RunnerError> {
+    if let Some(folder) = &settings.model_dir {
+        return Ok(find_folder(&folder.to_string_lossy(), &[PathBuf::new()])?);
+    }
+    let parent = settings.storage.parent().unwrap_or(Path::new("")).to_owned();
+    match checkpoint.model_path() {
+        Some(path) => Ok(find_folder(path, &[parent, PathBuf::new()])?),
+        None => Err(RunnerError::Misfit(format!(
+            "checkpoint `{}` names no model folder (config.model.path): give it with --model-dir",
+            checkpoint.path.display()
+        ))),
+    }
+}
+
+fn digest_file(path: &Path) -> Result<String, RunnerError> {
+    let io = |source| RunnerError::Io { verb: "read", path: path.to_owned(), source };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The k to report. Of the usual ones those above n are left out; one that was asked for must be possible.
+fn ks(asked: &[u32], n: u32) -> Result<Vec<u32>, RunnerError> {
+    if let Some(k) = asked.iter().find(|&&k| k > n) {
+        return Err(RunnerError::Misfit(format!(
+            "--k {k} is more than the {n} samples of each problem: pass@{k} needs --num-samples {k}"
+        )));
+    }
+    let usual = [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect();
+    let mut asked = asked.to_vec();
+    asked.sort_unstable();
+    asked.dedup();
+    Ok(if asked.is_empty() { usual } else { asked })
+}
+
+/// Ends programs that still run, when the process is told to end.
+pub(super) fn stop_programs() {
+    jail::kill_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_task_id_is_exact() {
+        let ids: HashSet<&str> = ["H/3", "H/30", "H/13"].into();
+        let check = |filters: &[&str], skip: &[&str], exact, expected: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
+            let selection = Selection { filters: own(filters), skip: own(skip), exact };
+            let mut wanted: Vec<String> = Vec::new();
+            for label in ["a", "b"] {
+                for id in ["H/3", "H/30", "H/13"] {
+                    let name = test_name(label, id, true);
+                    if selection.wants(&name, id, &ids) {
+                        wanted.push(name);
+                    }
+                }
+            }
+            assert_eq!(wanted, expected, "{filters:?} skip {skip:?} exact {exact}");
+        };
+        check(&["H/3"], &[], false, &["a::H/3", "b::H/3"]);
+        check(&["/3"], &[], false, &["a::H/3", "a::H/30", "b::H/3", "b::H/30"]);
+        check(&["b::H/3"], &[], true, &["b::H/3"]);
+        check(&["H/30", "H/13"], &["b::"], false, &["a::H/30", "a::H/13"]);
+        check(&["a::"], &["H/3"], false, &["a::H/30", "a::H/13"]);
+        check(&["H"], &[], true, &[]);
+    }
+
+    #[test]
+    fn labels_come_from_the_file() {
+        for (file, expected) in [
+            ("storage/checkpoints/rho1/checkpoint_best.pt", "rho1"),
+            ("rho1/checkpoint_epoch_3.pt", "rho1-epoch_3"),
+            ("rho1/checkpoint_final.pt", "rho1-final"),
+            ("checkpoint_best.pt", "checkpoint_best"),
+            ("some/model.pt", "model"),
+        ] {
+            assert_eq!(label_of(Path::new(file)), expected);
+        }
+    }
+
+    #[test]
+    fn usual_k_are_left_out_and_asked_ones_refused() {
+        assert_eq!(ks(&[], 20).unwrap(), [1, 5, 10, 20]);
+        assert_eq!(ks(&[], 5).unwrap(), [1, 5]);
+        assert_eq!(ks(&[10, 1], 10).unwrap(), [1, 10]);
+        assert!(ks(&[1, 11], 10).unwrap_err().to_string().contains("--k 11 is more than the 10 samples"));
+    }
+}

@@ -1,0 +1,286 @@
+//! One label's run: opened, sampled and judged, finished.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::board::Board;
+use super::contest::Contest;
+use super::say;
+use crate::checkpoint::Checkpoint;
+use crate::jail::{Jail, JailError};
+use crate::journal::{Journal, pretty};
+use crate::program::Program;
+use crate::prompt::Format;
+use crate::record::{Effort, Problem, Run, SampleRecord, Summary};
+use crate::sampler::engine::Engine;
+use crate::sampler::saved::Saved;
+use crate::sampler::{Request, Sample, Sampler, SamplerError};
+use crate::snapshot::{self, Snapshot};
+use crate::task::{Task, TaskId};
+
+/// Where an entry's completions come from.
+pub(super) enum Origin {
+    Checkpoint { checkpoint: Box<Checkpoint>, folder: PathBuf },
+    Saved(Saved),
+}
+
+/// How a problem's line is held against the accepted one.
+pub(super) enum Reference {
+    /// Not at all.
+    Off,
+    /// Nothing was accepted yet.
+    Nothing,
+    /// What was accepted was measured otherwise; the rows that differ.
+    Unlike(Vec<String>),
+    /// Line by line.
+    Exact(Snapshot),
+}
+
+/// One label.
+pub(super) struct Entry {
+    pub(super) run: Run,
+    pub(super) origin: Mutex<Origin>,
+    pub(super) num_samples: u32,
+    pub(super) ks: Vec<u32>,
+    pub(super) reference: Reference,
+    pub(super) journal: Journal,
+    pub(super) board: Board,
+    /// Indices into the contest's tasks.
+    pub(super) selected: Vec<usize>,
+    pub(super) effort: Mutex<Effort>,
+}
+
+impl Entry {
+    /// Samples and judges what is missing. Programs of finished samples run while later ones are still sampled.
+    pub(super) fn run(&self, contest: &Contest) {
+        let outcome = self.try_run(contest);
+        self.board.close(&match outcome {
+            Ok(effort) => {
+                *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = effort;
+                "harness: no sample came for this task".to_owned()
+            }
+            Err(error) => {
+                say::line(&format!("{}: {error}", self.run.label));
+                format!("harness: {error}")
+            }
+        });
+    }
+
+    fn try_run(&self, contest: &Contest) -> Result<Effort, String> {
+        let requests = self.requests(contest);
+        let wanted: usize = requests.iter().map(|request| request.indices.len()).sum();
+        let kept = self.selected.len() * self.num_samples as usize - wanted;
+        say::begin(self, wanted, kept);
+        if wanted == 0 {
+            return Ok(Effort::default());
+        }
+        let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let settings = &contest.settings;
+        let mut engine;
+        let sampler: &mut dyn Sampler = match &mut *origin {
+            Origin::Saved(saved) => saved,
+            Origin::Checkpoint { checkpoint, folder } => {
+                engine = Engine::load(checkpoint, folder, settings.sampling, settings.batch)
+                    .map_err(|error| error.to_string())?;
+                &mut engine
+            }
+        };
+        self.sample_and_judge(sampler, &requests, contest)
+    }
+
+    fn requests(&self, contest: &Contest) -> Vec<Request> {
+        let request = |task: &Task| Request {
+            task: task.id.clone(),
+            prompt: contest.format.prompt(task, &contest.stops),
+            indices: self.board.missing(&task.id, self.num_samples),
+        };
+        let requests = self.selected.iter().map(|&at| request(&contest.tasks[at]));
+        requests.filter(|request| !request.indices.is_empty()).collect()
+    }
+
+    fn sample_and_judge(
+        &self,
+        sampler: &mut dyn Sampler,
+        requests: &[Request],
+        contest: &Contest,
+    ) -> Result<Effort, String> {
+        let (sender, receiver) = mpsc::channel::<Sample>();
+        let receiver = Mutex::new(receiver);
+        let stopped = AtomicBool::new(false);
+        let trouble = Mutex::new(None);
+        let begun = Instant::now();
+        let mut effort = Effort::default();
+
+        thread::scope(|scope| {
+            let judge = || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let next = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+                    let Ok(sample) = next else { return };
+                    if let Err(error) = self.judge(sample, contest) {
+                        stopped.store(true, Ordering::Relaxed);
+                        trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+                    }
+                }
+            };
+            for _ in 0..contest.settings.jobs {
+                scope.spawn(judge);
+            }
+            let sampled = sampler.sample(requests, &mut |sample| {
+                effort.tokens += u64::from(sample.tokens.unwrap_or(0));
+                effort.programs += 1;
+                !stopped.load(Ordering::Relaxed) && sender.send(sample).is_ok()
+            });
+            effort.sampling_seconds = begun.elapsed().as_secs_f64();
+            drop(sender);
+            if let Err(error) = sampled
+                && !matches!(error, SamplerError::Stopped)
+            {
+                // Samples that are finished are still judged: they are good.
+                trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error.to_string());
+            }
+        });
+        effort.judging_seconds = begun.elapsed().as_secs_f64();
+        match trouble.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(effort),
+        }
+    }
+
+    /// Runs one sample's program and records the verdict. An `Err` ends the run; a program that could not be judged
+    /// fails its problem only.
+    fn judge(&self, sample: Sample, contest: &Contest) -> Result<(), String> {
+        let task = &contest.tasks[contest.index[&sample.task]];
+        let program = Program::assemble(task, &sample.completion);
+        let judgement = match run_patiently(&contest.jail, &program) {
+            Ok(judgement) => judgement,
+            Err(JailError::Interrupted) => return Err(JailError::Interrupted.to_string()),
+            Err(error) => {
+                self.board.fail(&task.id, format!("harness: sample {} was not judged: {error}", sample.index));
+                return Ok(());
+            }
+        };
+        let record = SampleRecord {
+            task_id: sample.task,
+            sample: sample.index,
+            completion: sample.completion,
+            passed: judgement.verdict.passed(),
+            verdict: judgement.verdict,
+            detail: judgement.detail,
+            finish: sample.finish,
+            tokens: sample.tokens,
+        };
+        self.journal.append(&record).map_err(|error| error.to_string())?;
+        self.board.add(record);
+        Ok(())
+    }
+
+    /// Waits for a problem and holds its line against the accepted one.
+    ///
+    /// # Errors
+    /// The failing test's text.
+    pub(super) fn outcome(&self, task: &TaskId) -> Result<Problem, String> {
+        let problem = self.board.wait(task, self.num_samples)?;
+        let Reference::Exact(accepted) = &self.reference else { return Ok(problem) };
+        let Some(expected) = accepted.line(task.as_str()) else { return Ok(problem) };
+        let (_, before) = expected.split_once(' ').unwrap_or_default();
+        let now = format!("{}/{}   {}", problem.tally.c, problem.tally.n, problem.verdict_line());
+        if before.trim() == now || snapshot::insta_lets_pass() {
+            return Ok(problem);
+        }
+        Err(format!(
+            "{task} is not as accepted in snapshots/{}/{}.snap\n-  {}\n+  {now}\nreview with `cargo insta review`",
+            self.run.label,
+            self.run.fingerprint.dataset,
+            before.trim(),
+        ))
+    }
+
+    /// Writes the run's final files and leaves the snapshot for review. False when something could not be done.
+    pub(super) fn finish(&self, contest: &Contest) -> bool {
+        let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
+        let mut records = self.board.records();
+        let effort = *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (summary, problems) = Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort);
+        let written = self
+            .journal
+            .sort(&mut records, &ids)
+            .and_then(|()| self.journal.write_results(&summary.dataset, &problems, &self.ks))
+            .and_then(|()| self.journal.write("summary.json", &pretty(&summary)));
+        let review = match &written {
+            Ok(()) => self.update_snapshot(contest, &problems, &ids),
+            Err(error) => error.to_string(),
+        };
+        say::summary(self, &summary, &review);
+        contest.add_summary(summary);
+        written.is_ok()
+    }
+
+    /// What became of the snapshot, in words.
+    fn update_snapshot(&self, contest: &Contest, problems: &[Problem], ids: &[TaskId]) -> String {
+        let path = snapshot::path(&contest.snapshots, &self.run.label, &self.run.fingerprint.dataset);
+        let path = path.display();
+        let judged: Vec<&TaskId> = self.selected.iter().map(|&at| &ids[at]).collect();
+        let problems: Vec<Problem> =
+            problems.iter().filter(|problem| judged.contains(&&problem.task)).cloned().collect();
+        if problems.len() < judged.len() {
+            return "not compared: some problems were not judged".into();
+        }
+        let now = Snapshot::new(&self.run, self.num_samples, &problems, &self.ks);
+        let whole = match &self.reference {
+            Reference::Off => return "not compared (--gate off)".into(),
+            Reference::Unlike(rows) => {
+                return format!(
+                    "not compared: {path} has other settings ({}); --gate exact compares all the same",
+                    rows.join("; ")
+                );
+            }
+            Reference::Nothing if !now.is_whole(ids.len()) => {
+                return format!("none yet at {path}: it is made when all problems are judged");
+            }
+            Reference::Nothing => now,
+            Reference::Exact(_) if now.is_whole(ids.len()) => now,
+            Reference::Exact(accepted) => match now.merged_into(accepted, ids, &self.ks) {
+                Some(merged) => merged,
+                None => {
+                    return format!("left as it is: {path} is of another checkpoint, and not all problems were judged");
+                }
+            },
+        };
+        let (label, dataset) = (&self.run.label, &self.run.fingerprint.dataset);
+        match snapshot::assert_with_insta(&contest.snapshots, label, dataset, &whole.render(), &self.run.run_id) {
+            true => format!("holds ({path})"),
+            false if PathBuf::from(format!("{path}.new")).exists() => {
+                format!("to review: {path}.new (`cargo insta review`)")
+            }
+            false => format!("differs from {path}; nothing was written"),
+        }
+    }
+}
+
+/// What the harness could not do is tried again before it counts as a failure.
+fn run_patiently(jail: &Jail, program: &Program) -> Result<crate::verdict::Judgement, JailError> {
+    for pause in [50, 500] {
+        match jail.run(program) {
+            Err(JailError::Interrupted) => return Err(JailError::Interrupted),
+            Err(_) => thread::sleep(Duration::from_millis(pause)),
+            judged => return judged,
+        }
+    }
+    jail.run(program)
+}
+
+/// The only format there is so far, or an error that lists them.
+pub(super) fn format(asked: Option<&str>, offered: &[Format]) -> Result<Format, super::RunnerError> {
+    let names: Vec<&str> = offered.iter().map(|format| format.name()).collect();
+    let found = match asked {
+        Some(asked) => offered.iter().find(|format| format.name() == asked),
+        None => offered.first(),
+    };
+    found.copied().ok_or_else(|| {
+        let asked = asked.unwrap_or_default();
+        super::RunnerError::Misfit(format!("unknown prompt format `{asked}`: this suite has {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,148 @@
+//! The front that is a test harness: every problem is a libtest-mimic trial.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use super::contest::{self, Contest, test_name};
+use super::{RunnerError, Selection, say};
+use crate::args::{EvaluateArgs, with_twins};
+use crate::dataset::DatasetError;
+use crate::suite::Suite;
+use crate::task::Task;
+
+/// Our flags beside libtest's own.
+#[derive(Parser)]
+struct HarnessArgs {
+    #[command(flatten)]
+    libtest: Arguments,
+    #[command(flatten)]
+    evaluate: EvaluateArgs,
+}
+
+/// The `main` of a harness target: reads the command line, runs the suite, prints as libtest does.
+///
+/// Called by [`main!`](crate::main).
+pub fn harness(suite: &dyn Suite) -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let (args, libtest, selection) = parse(&argv);
+    match run(suite, args, libtest, selection, &argv) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// libtest-mimic's own parser takes one filter; libtest takes several, and calls a flag `--no-capture` too.
+fn parse(argv: &[OsString]) -> (EvaluateArgs, Arguments, Selection) {
+    let command = with_twins(HarnessArgs::command(), argv)
+        .help_template("{usage-heading} {usage}\n\n{all-args}\n\n{after-help}")
+        .override_usage("cargo test --test NAME -- [OPTIONS] [FILTER]...")
+        .after_help(
+            "Every evaluation flag has an environment twin: --num-samples is PASSK_NUM_SAMPLES; an empty one counts as unset.\n\
+             A FILTER that is a complete task id is exact: HumanEval/3 is one problem.",
+        )
+        .mut_arg("nocapture", |arg| arg.alias("no-capture"))
+        .mut_arg("filter", |arg| arg.num_args(0..).action(clap::ArgAction::Append));
+    let mut matches = command.get_matches_from(argv);
+    let filters = matches.remove_many::<String>("filter").map(Iterator::collect).unwrap_or_default();
+    let args = HarnessArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let selection = Selection { filters, skip: args.libtest.skip.clone(), exact: args.libtest.exact };
+    (args.evaluate, args.libtest, selection)
+}
+
+fn run(
+    suite: &dyn Suite,
+    args: EvaluateArgs,
+    libtest: Arguments,
+    selection: Selection,
+    argv: &[OsString],
+) -> Result<ExitCode, RunnerError> {
+    let settings = args.resolve()?;
+    let labels = contest::labels(suite, &settings)?;
+    let tasks = match contest::tasks(suite, &settings) {
+        Err(RunnerError::Dataset(error @ DatasetError::NotFetched { .. })) if labels.is_empty() => {
+            say::line(&error.to_string());
+            Vec::new()
+        }
+        tasks => tasks?,
+    };
+    if labels.is_empty() || libtest.list {
+        return Ok(list(&tasks, &labels, libtest, &selection));
+    }
+    let names = cases(&tasks, &labels).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let contest = Contest::prepare(suite, settings, tasks, &selection, &say::again(&rerun(argv)))?;
+    if contest.is_empty() {
+        say::line(&format!("no task of `{}` matches {}", suite.name(), selection.filters.join(" ")));
+    }
+    let mut trials = Vec::new();
+    let mut selected = HashSet::new();
+    for (entry, task) in contest.selected() {
+        let name = contest.name(entry, task);
+        let shared = Arc::clone(&contest);
+        selected.insert(name.clone());
+        trials.push(Trial::test(name, move || Ok(shared.outcome(entry, task).map(drop)?)));
+    }
+    // The others are there to be counted as filtered out.
+    trials.extend(names.iter().filter(|name| !selected.contains(*name)).map(|name| Trial::test(name, || Ok(()))));
+    let worker = contest.start();
+    let conclusion = libtest_mimic::run(&filtered(libtest, names, &selected), trials);
+    match contest.finish(worker) {
+        true => Ok(conclusion.exit_code()),
+        false => Ok(ExitCode::from(101)),
+    }
+}
+
+/// Lists the tests; without a checkpoint they are all there, ignored for that reason.
+fn list(tasks: &[Task], labels: &[String], libtest: Arguments, selection: &Selection) -> ExitCode {
+    const REASON: &str = "no checkpoint: give --checkpoint, --pipeline or --samples";
+    let cases = cases(tasks, labels);
+    let ids: HashSet<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    let wanted = |(name, id): &&(String, &str)| selection.wants(name, id, &ids);
+    let selected: HashSet<String> = cases.iter().filter(wanted).map(|(name, _)| name.clone()).collect();
+    // A trial with libtest's own mark is ignored without a word; one that decides when it is run can say why.
+    let mark = labels.is_empty() && (libtest.list || libtest.ignored);
+    let names: Vec<String> = cases.into_iter().map(|(name, _)| name).collect();
+    let trial = |name: &String| {
+        Trial::ignorable_test(name.clone(), || Ok(Completion::ignored_with(REASON))).with_ignored_flag(mark)
+    };
+    let trials = names.iter().map(trial).collect();
+    let libtest = Arguments { include_ignored: true, ..filtered(libtest, names, &selected) };
+    libtest_mimic::run(&libtest, trials).exit_code()
+}
+
+/// Name and task id of every test case, in order.
+fn cases<'a>(tasks: &'a [Task], labels: &[String]) -> Vec<(String, &'a str)> {
+    let ids = tasks.iter().map(|task| task.id.as_str());
+    match labels {
+        [] => ids.map(|id| (id.to_owned(), id)).collect(),
+        labels => {
+            labels.iter().flat_map(|label| ids.clone().map(|id| (test_name(label, id, labels.len() > 1), id))).collect()
+        }
+    }
+}
+
+/// Arguments that make libtest-mimic select exactly `selected`: our rules are richer than its own.
+fn filtered(libtest: Arguments, names: Vec<String>, selected: &HashSet<String>) -> Arguments {
+    let skip = names.into_iter().filter(|name| !selected.contains(name)).collect();
+    Arguments { filter: None, exact: true, skip, ..libtest }
+}
+
+/// `cargo test --test micro --` for `…/deps/micro-0123456789abcdef`.
+fn rerun(argv: &[OsString]) -> String {
+    let program =
+        argv.first().map(Path::new).and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
+    match program.rsplit_once('-') {
+        Some((target, hash)) if hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()) => {
+            format!("cargo test --test {target} --")
+        }
+        _ => program,
+    }
+}

@@ -1,0 +1,123 @@
+//! What people read beside the harness's own lines. All of it goes to stderr.
+
+use std::sync::OnceLock;
+
+use super::contest;
+use super::entry::Entry;
+use crate::record::{Problem, Summary};
+
+/// One line from passk.
+pub(super) fn line(text: &str) {
+    eprintln!("passk: {text}");
+}
+
+/// What is about to be done for a label.
+pub(super) fn begin(entry: &Entry, wanted: usize, kept: usize) {
+    let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
+    line(&format!("{}: {wanted} completions to judge{kept}", entry.run.label));
+}
+
+/// One finished problem, for those who run without a harness.
+pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Problem, String>) {
+    let width = of.to_string().len();
+    match outcome {
+        Ok(problem) => {
+            let tally = format!("{}/{}", problem.tally.c, problem.tally.n);
+            eprintln!("[{at:>width$}/{of}] {name}   {tally}   {}", problem.verdict_line());
+        }
+        Err(why) => eprintln!("[{at:>width$}/{of}] {name}   FAILED\n{why}"),
+    }
+}
+
+/// A few lines on a finished label: scores, verdicts, speed, and where to look.
+pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
+    let print = &entry.run.fingerprint;
+    let sampling = match &print.completions {
+        crate::record::Completions::Model { sampling, device, dtype, .. } => format!(
+            " · T {} · top-p {} · max tokens {} · seed {} · {device} {dtype}",
+            sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed
+        ),
+        _ => String::new(),
+    };
+    eprintln!(
+        "\n{} on {} · {} prompts · n {}{sampling}",
+        summary.label, summary.dataset, print.prompt_format, summary.num_samples
+    );
+    let scores: Vec<String> = entry
+        .ks
+        .iter()
+        .filter_map(|k| {
+            let key = format!("pass@{k}");
+            let ends = summary.intervals.get(&key)?;
+            let score = summary.pass_at_k.get(&key)?.as_f64()?;
+            Some(format!("{key} {score:.4} [{:.4}, {:.4}]", ends[0].as_f64()?, ends[1].as_f64()?))
+        })
+        .collect();
+    row(
+        "score",
+        &match scores.is_empty() {
+            true => "none: not every problem was judged".to_owned(),
+            false => format!("{} · {} of {} problems", scores.join(" · "), summary.problems, summary.problems_of),
+        },
+    );
+    let too_large: Vec<String> =
+        [5, 10].iter().filter(|k| **k > summary.num_samples).map(|k| format!("pass@{k}")).collect();
+    if !too_large.is_empty() && entry.ks == default_ks(summary.num_samples) {
+        row("", &format!("{} left out: n is {}", too_large.join(", "), summary.num_samples));
+    }
+    row("verdicts", &summary.verdict_line());
+    if let Some(mean) = summary.mean_completion_tokens {
+        let truncated = summary.truncated_share * 100.0;
+        row("lengths", &format!("mean {mean:.1} tokens · {truncated:.1} % cut off by max tokens or context"));
+    }
+    let rate = |rate: Option<f64>, what: &str| rate.map(|rate| format!("{rate:.0} {what}/s"));
+    let rates: Vec<String> = [rate(summary.tokens_per_second, "tokens"), rate(summary.programs_per_second, "programs")]
+        .into_iter()
+        .flatten()
+        .collect();
+    row(
+        "speed",
+        &match rates.is_empty() {
+            true => "nothing to do: every sample was judged before".to_owned(),
+            false => rates.join(" · "),
+        },
+    );
+    row("run", &entry.journal.folder().display().to_string());
+    row("snapshot", review);
+}
+
+fn default_ks(n: u32) -> Vec<u32> {
+    [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect()
+}
+
+fn row(key: &str, value: &str) {
+    eprintln!("  {key:<10}{value}");
+}
+
+/// The command that was typed, to be typed again.
+pub(super) fn again(program: &str) -> String {
+    let quote = |arg: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+        if !arg.is_empty() && arg.chars().all(plain) { arg } else { format!("'{}'", arg.replace('\'', r"'\''")) }
+    };
+    let args = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
+    std::iter::once(program.to_owned()).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+static AGAIN: OnceLock<String> = OnceLock::new();
+
+/// From now on Ctrl-C ends running programs and says how to go on; what was judged is in the journal already.
+pub(super) fn on_interrupt(again: String) {
+    if AGAIN.set(again).is_err() {
+        return; // the handler is there
+    }
+    let installed = ctrlc::set_handler(|| {
+        contest::stop_programs();
+        let again = AGAIN.get().map_or("", String::as_str);
+        eprintln!("\npassk: interrupted; what was judged is kept. To go on:\n    {again}");
+        std::process::exit(130);
+    });
+    if let Err(error) = installed {
+        line(&format!("Ctrl-C will not be handled: {error}"));
+    }
+}

@@ -1,0 +1,11 @@
+//! The integration tests, in one binary.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod agreement;
+mod architecture;
+mod checkpoint;
+mod command;
+mod harness;
+mod jail;
+mod rule;
+mod trouble;
