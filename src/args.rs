@@ -247,11 +247,11 @@ pub fn check_label(label: &str) -> Result<(), ArgsError> {
 /// of the others off.
 pub fn with_twins(command: Command, argv: &[OsString]) -> Command {
     const SOURCES: [&str; 4] = ["checkpoint", "pipeline", "checkpoint_pattern", "samples"];
-    let is_said = |source: &&str| {
+    let is_said = |source: &str| {
         let flag = format!("--{}", source.replace('_', "-"));
         argv.iter().filter_map(|arg| arg.to_str()).any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")))
     };
-    let source_said = SOURCES.iter().any(|source| is_said(&source));
+    let source_said = SOURCES.iter().any(|source| is_said(source));
     let flags = EvaluateArgs::augment_args(Command::new("flags"));
     let ids: Vec<String> = flags.get_arguments().map(|arg| arg.get_id().to_string()).collect();
     command.mut_args(|arg| {

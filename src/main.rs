@@ -20,6 +20,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // one value, parsed once
 enum Command {
     /// Sample, judge and record, with progress on stderr
     Evaluate {

@@ -1,7 +1,7 @@
 //! The multi-token-prediction LLaMA, and the only door to candle.
 //!
 //! A *row* is one token of one sequence at one position. Prompts and completions are rows alike, and a row's result
-//! does not depend on the rows beside it: matrix products are never called with fewer than [`MIN_ROWS`] rows, and all
+//! does not depend on the rows beside it: matrix products are never called with fewer than four rows, and all
 //! else works row by row in a fixed order. The sampler's rule "one row, one result" stands on this.
 
 mod block;

@@ -1,23 +1,35 @@
 //! Which code made a sample.
 
 /// The sources whose change may change a sample or a verdict.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 30] = [
     include_str!("checkpoint.rs"),
+    include_str!("checkpoint/archive.rs"),
+    include_str!("checkpoint/discover.rs"),
     include_str!("checkpoint/pickle.rs"),
+    include_str!("checkpoint/plain.rs"),
     include_str!("checkpoint/pt.rs"),
+    include_str!("checkpoint/tensor.rs"),
     include_str!("jail.rs"),
+    include_str!("jail/folder.rs"),
+    include_str!("jail/group.rs"),
+    include_str!("jail/judge.rs"),
+    include_str!("jail/proc.rs"),
     include_str!("jail/python.rs"),
     include_str!("jail/runner.py"),
     include_str!("jail/spawn.rs"),
+    include_str!("jail/watch.rs"),
     include_str!("model.rs"),
     include_str!("model/block.rs"),
     include_str!("model/cache.rs"),
     include_str!("model/config.rs"),
     include_str!("model/math.rs"),
     include_str!("program.rs"),
+    include_str!("prompt.rs"),
+    include_str!("sampler.rs"),
     include_str!("sampler/engine.rs"),
     include_str!("sampler/noise.rs"),
     include_str!("sampler/nucleus.rs"),
+    include_str!("sampler/saved.rs"),
     include_str!("sampler/stop.rs"),
     include_str!("tokenizer.rs"),
 ];
@@ -30,4 +42,21 @@ pub(crate) fn digest() -> String {
         hasher.update(source.as_bytes());
     });
     hasher.finalize().to_hex()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn no_source_is_forgotten() {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let listed = std::fs::read_to_string(src.join("revision.rs")).unwrap();
+        for folder in ["checkpoint", "jail", "model", "sampler"] {
+            for entry in std::fs::read_dir(src.join(folder)).unwrap() {
+                let name = format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap());
+                assert!(listed.contains(&format!("include_str!(\"{name}\")")), "{name} is missing in revision.rs");
+            }
+        }
+    }
 }

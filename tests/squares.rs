@@ -1,3 +1,5 @@
+//! A benchmark of one's own: `cargo run --example squares -- --samples canonical`.
+
 use passk::{DatasetError, Suite, Task};
 
 struct Squares;
@@ -13,7 +15,7 @@ impl Suite for Squares {
             Task::asserts(format!("squares/{n}"), prompt, [format!("assert f(3) == {}", 9 + n)])
                 .with_canonical(format!("    return x * x + {n}\n"))
         };
-        Ok((0..3).map(task).collect())
+        Ok((0..12).map(task).collect())
     }
 }
 

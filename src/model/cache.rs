@@ -3,7 +3,7 @@
 /// Positions in a block.
 const BLOCK: usize = 16;
 
-/// A pool of blocks. A block holds [`BLOCK`] positions of every layer: keys and values, each (layer, position, kv_dim).
+/// A pool of blocks. A block holds 16 positions of every layer: keys and values, each (layer, position, kv_dim).
 pub struct Cache {
     layers: usize,
     kv_dim: usize,

@@ -111,6 +111,7 @@ impl Contest {
                 contest.entries.push(entry);
             }
         }
+        say::line("isolation none: programs run with your rights, in a process group of their own, under rlimits");
         say::on_interrupt(again.to_owned());
         Ok(Arc::new(contest))
     }
@@ -399,11 +400,15 @@ fn ks(asked: &[u32], n: u32) -> Result<Vec<u32>, RunnerError> {
             "--k {k} is more than the {n} samples of each problem: pass@{k} needs --num-samples {k}"
         )));
     }
-    let usual = [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect();
     let mut asked = asked.to_vec();
     asked.sort_unstable();
     asked.dedup();
-    Ok(if asked.is_empty() { usual } else { asked })
+    Ok(if asked.is_empty() { usual_ks(n) } else { asked })
+}
+
+/// The k that are reported when none is asked for.
+pub(super) fn usual_ks(n: u32) -> Vec<u32> {
+    [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect()
 }
 
 /// Ends programs that still run, when the process is told to end.

@@ -50,7 +50,11 @@ fn parse(argv: &[OsString]) -> (EvaluateArgs, Arguments, Selection) {
              A FILTER that is a complete task id is exact: HumanEval/3 is one problem.",
         )
         .mut_arg("nocapture", |arg| arg.alias("no-capture"))
-        .mut_arg("filter", |arg| arg.num_args(0..).action(clap::ArgAction::Append));
+        .mut_arg("filter", |arg| {
+            arg.num_args(0..)
+                .action(clap::ArgAction::Append)
+                .help("Only problems whose names contain one of these; a complete task id is exact")
+        });
     let mut matches = command.get_matches_from(argv);
     let filters = matches.remove_many::<String>("filter").map(Iterator::collect).unwrap_or_default();
     let args = HarnessArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -62,7 +62,7 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
     );
     let too_large: Vec<String> =
         [5, 10].iter().filter(|k| **k > summary.num_samples).map(|k| format!("pass@{k}")).collect();
-    if !too_large.is_empty() && entry.ks == default_ks(summary.num_samples) {
+    if !too_large.is_empty() && entry.ks == contest::usual_ks(summary.num_samples) {
         row("", &format!("{} left out: n is {}", too_large.join(", "), summary.num_samples));
     }
     row("verdicts", &summary.verdict_line());
@@ -75,19 +75,11 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
         .into_iter()
         .flatten()
         .collect();
-    row(
-        "speed",
-        &match rates.is_empty() {
-            true => "nothing to do: every sample was judged before".to_owned(),
-            false => rates.join(" · "),
-        },
-    );
+    if !rates.is_empty() {
+        row("speed", &rates.join(" · "));
+    }
     row("run", &entry.journal.folder().display().to_string());
     row("snapshot", review);
-}
-
-fn default_ks(n: u32) -> Vec<u32> {
-    [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect()
 }
 
 fn row(key: &str, value: &str) {

@@ -39,8 +39,10 @@ impl Engine {
 
 impl Sampler for Engine {
     fn sample(&mut self, requests: &[Request], done: &mut dyn FnMut(Sample) -> bool) -> Result<(), SamplerError> {
+        // All prompts are encoded before the first is run: one that does not fit shows at once, not after an hour.
+        let prompts = requests.iter().map(|request| self.encode(request)).collect::<Result<Vec<_>, _>>()?;
+        let mut waiting = requests.iter().zip(prompts);
         let mut cache = self.model.cache();
-        let mut waiting = requests.iter();
         let mut opening: Option<Opening> = None;
         let mut active: Vec<Sequence> = Vec::with_capacity(self.batch);
         loop {
@@ -57,7 +59,7 @@ impl Sampler for Engine {
                     None => {
                         retire(opening.take().map(|spent| spent.prompt), &mut cache);
                         match waiting.next() {
-                            Some(request) => opening = Some(self.open(request, &mut cache)?),
+                            Some((request, ids)) => opening = Some(self.open(request, ids, &mut cache)?),
                             None => break,
                         }
                     }
@@ -191,13 +193,18 @@ fn retire(prompt: Option<Rc<Prompt>>, cache: &mut Cache) {
 }
 
 impl Engine {
-    /// Runs a prompt through the model.
-    fn open<'a>(&self, request: &'a Request, cache: &mut Cache) -> Result<Opening<'a>, SamplerError> {
+    /// A prompt's ids.
+    fn encode(&self, request: &Request) -> Result<Vec<u32>, SamplerError> {
         let ids = self.tokenizer.encode(&request.prompt.text)?;
         let context = self.model.config().max_seq_len;
-        if ids.is_empty() || ids.len() >= context {
-            return Err(SamplerError::PromptTooLong { task: request.task.clone(), tokens: ids.len(), context });
+        match ids.is_empty() || ids.len() >= context {
+            true => Err(SamplerError::PromptTooLong { task: request.task.clone(), tokens: ids.len(), context }),
+            false => Ok(ids),
         }
+    }
+
+    /// Runs a prompt through the model.
+    fn open<'a>(&self, request: &'a Request, ids: Vec<u32>, cache: &mut Cache) -> Result<Opening<'a>, SamplerError> {
         let mut span = Span::default();
         cache.grow(&mut span, ids.len());
         let nothing = Span::default();

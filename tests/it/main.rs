@@ -9,3 +9,4 @@ mod harness;
 mod jail;
 mod rule;
 mod trouble;
+mod workplace;
