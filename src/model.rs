@@ -1,7 +1,7 @@
 //! The multi-token-prediction LLaMA, and the only door to candle.
 //!
 //! A *row* is one token of one sequence at one position. Prompts and completions are rows alike, and a row's result
-//! does not depend on the rows beside it: matrix products are never called with fewer than four rows, and all
+//! does not depend on the rows beside it: matrix products are padded to where that holds, and all
 //! else works row by row in a fixed order. The sampler's rule "one row, one result" stands on this.
 
 mod block;
@@ -18,9 +18,13 @@ pub use cache::{Cache, Span};
 pub use config::{Config, ConfigError, find_folder};
 pub(crate) use math::exp;
 
-/// The fewest rows a matrix product is called with: with one row, candle's `gemm` takes another path whose sums are
-/// ordered otherwise; from four on, every row's result is the same to the bit whatever stands beside it.
-const MIN_ROWS: usize = 4;
+/// The fewest rows of a matrix product with `out` columns.
+///
+/// candle's `gemm` adds up in another order where there is one row, and where the product is small: at most 16 × 16
+/// elements, or 64 × 64 with long sums. Beyond that every row's result is the same to the bit whatever stands beside it.
+fn min_rows(out: usize) -> usize {
+    if out > 64 { 4 } else { (16 * 16 / out + 1).max(65) }
+}
 
 /// The most rows of one product, up to which that was measured. Longer prompts go in pieces.
 pub const MAX_ROWS: usize = 128;
@@ -201,11 +205,11 @@ fn matrix(values: Vec<f32>, out: usize, width: usize) -> Result<Tensor, ModelErr
     Ok(Tensor::from_vec(values, (out, width), &Device::Cpu)?)
 }
 
-/// x Wᵀ: (rows, in) and (out, in) → (rows, out), with at least [`MIN_ROWS`] rows in the product.
+/// x Wᵀ: (rows, in) and (out, in) → (rows, out), with at least [`min_rows`] rows in the product.
 fn linear(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
     let (out, width) = weight.dims2()?;
     let rows = x.len() / width;
-    let padded = rows.max(MIN_ROWS);
+    let padded = rows.max(min_rows(out));
     x.resize(padded * width, 0.0);
     let x = Tensor::from_vec(x, (padded, width), &Device::Cpu)?;
     let mut y = into_vec(x.matmul(&weight.t()?)?)?;
@@ -230,11 +234,22 @@ mod tests {
     #[test]
     fn a_rows_product_does_not_depend_on_its_neighbours() {
         let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0;
-        for (width, out) in [(32, 64), (128, 384), (128, 512), (352, 128), (768, 2304)] {
+        for (width, out) in [
+            (8, 8),
+            (32, 64),
+            (88, 32),
+            (64, 192),
+            (600, 64),
+            (128, 384),
+            (128, 512),
+            (352, 128),
+            (768, 2304),
+            (2048, 768),
+        ] {
             let weight = matrix((0..out * width).map(value).collect(), out, width).unwrap();
             let x: Vec<f32> = (7..7 + MAX_ROWS * width).map(value).collect();
             let all = linear(x.clone(), &weight).unwrap();
-            for rows in (1..=16).chain([31, 64, 100, 127]) {
+            for rows in (1..=40).chain([64, 65, 100, 127]) {
                 for start in [0, 1, 5, MAX_ROWS - rows] {
                     let start = start.min(MAX_ROWS - rows);
                     let some = linear(x[start * width..(start + rows) * width].to_vec(), &weight).unwrap();

@@ -6,6 +6,7 @@ mod board;
 mod contest;
 mod entry;
 mod harness;
+mod interrupt;
 mod say;
 
 use std::path::PathBuf;

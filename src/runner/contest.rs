@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use super::board::Board;
 use super::entry::{self, Entry, Origin, Reference};
-use super::{RunnerError, Selection, say};
+use super::{RunnerError, Selection, interrupt, say};
 use crate::args::{Contestants, Gate, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
-use crate::jail::{self, Jail, Limits, Python};
+use crate::jail::{Jail, Limits, Python};
 use crate::journal::{Journal, pretty};
 use crate::model::{Config, DEVICE, DTYPE, find_folder};
 use crate::prompt::Format;
@@ -112,7 +112,7 @@ impl Contest {
             }
         }
         say::line("isolation none: programs run with your rights, in a process group of their own, under rlimits");
-        say::on_interrupt(again.to_owned());
+        interrupt::handle(again.to_owned());
         Ok(Arc::new(contest))
     }
 
@@ -409,11 +409,6 @@ fn ks(asked: &[u32], n: u32) -> Result<Vec<u32>, RunnerError> {
 /// The k that are reported when none is asked for.
 pub(super) fn usual_ks(n: u32) -> Vec<u32> {
     [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect()
-}
-
-/// Ends programs that still run, when the process is told to end.
-pub(super) fn stop_programs() {
-    jail::kill_all();
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::board::Board;
 use super::contest::Contest;
-use super::say;
+use super::{interrupt, say};
 use crate::checkpoint::Checkpoint;
-use crate::jail::{Jail, JailError};
 use crate::journal::{Journal, pretty};
 use crate::program::Program;
 use crate::prompt::Format;
@@ -154,9 +153,8 @@ impl Entry {
     fn judge(&self, sample: Sample, contest: &Contest) -> Result<(), String> {
         let task = &contest.tasks[contest.index[&sample.task]];
         let program = Program::assemble(task, &sample.completion);
-        let judgement = match run_patiently(&contest.jail, &program) {
+        let judgement = match interrupt::run(&contest.jail, &program) {
             Ok(judgement) => judgement,
-            Err(JailError::Interrupted) => return Err(JailError::Interrupted.to_string()),
             Err(error) => {
                 self.board.fail(&task.id, format!("harness: sample {} was not judged: {error}", sample.index));
                 return Ok(());
@@ -258,18 +256,6 @@ impl Entry {
             false => format!("differs from {path}; nothing was written"),
         }
     }
-}
-
-/// What the harness could not do is tried again before it counts as a failure.
-fn run_patiently(jail: &Jail, program: &Program) -> Result<crate::verdict::Judgement, JailError> {
-    for pause in [50, 500] {
-        match jail.run(program) {
-            Err(JailError::Interrupted) => return Err(JailError::Interrupted),
-            Err(_) => thread::sleep(Duration::from_millis(pause)),
-            judged => return judged,
-        }
-    }
-    jail.run(program)
 }
 
 /// The only format there is so far, or an error that lists them.

@@ -78,7 +78,8 @@ fn run(
         }
         tasks => tasks?,
     };
-    if labels.is_empty() || libtest.list {
+    // `--ignored` and `--bench` select none of our tests: nothing must be sampled for them either.
+    if labels.is_empty() || libtest.list || libtest.ignored || libtest.bench {
         return Ok(list(&tasks, &labels, libtest, &selection));
     }
     let names = cases(&tasks, &labels).into_iter().map(|(name, _)| name).collect::<Vec<_>>();

@@ -1,7 +1,5 @@
 //! What people read beside the harness's own lines. All of it goes to stderr.
 
-use std::sync::OnceLock;
-
 use super::contest;
 use super::entry::Entry;
 use crate::record::{Problem, Summary};
@@ -94,22 +92,4 @@ pub(super) fn again(program: &str) -> String {
     };
     let args = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
     std::iter::once(program.to_owned()).chain(args).collect::<Vec<_>>().join(" ")
-}
-
-static AGAIN: OnceLock<String> = OnceLock::new();
-
-/// From now on Ctrl-C ends running programs and says how to go on; what was judged is in the journal already.
-pub(super) fn on_interrupt(again: String) {
-    if AGAIN.set(again).is_err() {
-        return; // the handler is there
-    }
-    let installed = ctrlc::set_handler(|| {
-        contest::stop_programs();
-        let again = AGAIN.get().map_or("", String::as_str);
-        eprintln!("\npassk: interrupted; what was judged is kept. To go on:\n    {again}");
-        std::process::exit(130);
-    });
-    if let Err(error) = installed {
-        line(&format!("Ctrl-C will not be handled: {error}"));
-    }
 }

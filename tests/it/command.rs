@@ -61,7 +61,10 @@ fn samples_are_the_same_bytes_whatever_the_batch_the_threads_and_the_jobs() {
 /// Starts an evaluation and waits until it has judged a few samples.
 #[allow(clippy::zombie_processes)] // the caller waits for it; here it is given up only by a failed test
 fn begin(place: &Workplace) -> (Child, PathBuf) {
-    let child = place.passk(&EVALUATE).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    let mut command = place.passk(&EVALUATE);
+    command.env("TMPDIR", place.path("tmp")).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         assert!(Instant::now() < deadline, "nothing was judged");
@@ -106,6 +109,7 @@ fn ctrl_c_keeps_what_is_finished_and_says_how_to_go_on() {
     assert_eq!(ended.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("interrupted; what was judged is kept"), "{stderr}");
     assert!(stderr.contains(&format!("passk {}", EVALUATE.join(" "))), "{stderr}");
+    assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0, "programs' folders are left");
     let kept = std::fs::read_to_string(&journal).unwrap();
     // A program that was cut short by us got no verdict.
     assert!(!kept.contains("\"signal\""), "{kept}");

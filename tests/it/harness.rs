@@ -16,7 +16,7 @@ fn without_a_checkpoint_all_is_ignored_with_the_reason() {
     let place = Workplace::new();
     let ran = run(&mut place.squares(&[])).with_code(0);
     assert!(ran.stdout.contains("running 12 tests"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("test squares/3 ... ignored (no checkpoint: give --checkpoint"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("test squares/3  ... ignored (no checkpoint: give --checkpoint"), "{}", ran.stdout);
     assert!(ran.stdout.contains("0 passed; 0 failed; 12 ignored"), "{}", ran.stdout);
     // What nextest asks, to know what it need not run.
     let ignored = run(&mut place.squares(&["--list", "--format", "terse", "--ignored"])).with_code(0).stdout;
