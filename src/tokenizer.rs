@@ -67,6 +67,11 @@ impl Tokenizer {
         &self.path
     }
 
+    /// The ids that end a sequence.
+    pub fn eos(&self) -> &[u32] {
+        &self.eos
+    }
+
     /// Whether `id` ends a sequence.
     pub fn is_eos(&self, id: u32) -> bool {
         self.eos.contains(&id)
@@ -80,12 +85,10 @@ impl Tokenizer {
         }
     }
 
-    /// Starts to decode what follows `prompt`. Seeded with the prompt's last ids, because a decoder that sees the
-    /// completion alone takes its first space for the start of a sentence and drops it.
+    /// Starts to decode what follows `prompt`. Seeded with the prompt, because a decoder that sees the completion alone
+    /// takes its first space for the start of a sentence and drops it.
     pub(crate) fn stream(&self, prompt: &[u32]) -> Result<Stream, TokenizerError> {
-        let seed = prompt[prompt.len().saturating_sub(Stream::SEED)..].to_vec();
-        let prefix = self.decode(&seed)?;
-        Ok(Stream { ids: seed, prefix })
+        Ok(Stream { context: prompt.len(), ids: prompt.to_vec(), prefix: self.decode(prompt)? })
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
@@ -109,15 +112,15 @@ fn stated_eos(config: &Path) -> Vec<u32> {
 ///
 /// `tokenizers::DecodeStream` does the same but cannot be seeded with a prompt, and borrows its tokenizer.
 pub(crate) struct Stream {
-    /// Ids whose text is `prefix`, then ids whose text is still held back.
+    /// The ids of the last text that was whole, then those still held back.
     ids: Vec<u32>,
+    /// How many of `ids` are the former.
+    context: usize,
+    /// Their text.
     prefix: String,
 }
 
 impl Stream {
-    /// Ids of context: more than any decoder looks back.
-    const SEED: usize = 8;
-
     /// Takes one more id and returns the text that is now complete.
     pub(crate) fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String, TokenizerError> {
         self.ids.push(id);
@@ -125,19 +128,75 @@ impl Stream {
         if text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
-        let piece = self.after_prefix(&text);
-        let old = self.ids.len().saturating_sub(Self::SEED);
-        self.ids.drain(..old);
+        let piece = self.after_prefix(tokenizer, text)?;
+        // What was held back becomes the context. It begins where a text was whole, never inside a character.
+        self.ids.drain(..self.context);
+        self.context = self.ids.len();
         self.prefix = tokenizer.decode(&self.ids)?;
         Ok(piece)
     }
 
     /// The text held back at the end of a sequence, with replacement characters for what never became one.
     pub(crate) fn finish(&self, tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
-        Ok(self.after_prefix(&tokenizer.decode(&self.ids)?))
+        self.after_prefix(tokenizer, tokenizer.decode(&self.ids)?)
     }
 
-    fn after_prefix(&self, text: &str) -> String {
-        text.get(self.prefix.len()..).unwrap_or_default().to_owned()
+    fn after_prefix(&self, tokenizer: &Tokenizer, text: String) -> Result<String, TokenizerError> {
+        match text.strip_prefix(&self.prefix) {
+            Some(piece) => Ok(piece.to_owned()),
+            // A broken byte spoils the bytes before it, for decoders that join them; those were whole and stay so.
+            None => tokenizer.decode(&self.ids[self.context..]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer as LLaMA's: spaces as `▁`, the first one dropped, and bytes for what has no token.
+    fn llama_like() -> Tokenizer {
+        let bytes = (0..=255).map(|byte| format!("\"<0x{byte:02X}>\": {byte}"));
+        let words =
+            ["▁return", "▁x", "▁", "def", "</s>"].iter().zip(256..).map(|(word, id)| format!("\"{word}\": {id}"));
+        let vocab: Vec<String> = bytes.chain(words).collect();
+        let json = format!(
+            r#"{{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+            "model": {{"type": "BPE", "vocab": {{{}}}, "merges": [], "byte_fallback": true}},
+            "decoder": {{"type": "Sequence", "decoders": [
+                {{"type": "Replace", "pattern": {{"String": "▁"}}, "content": " "}},
+                {{"type": "ByteFallback"}}, {{"type": "Fuse"}},
+                {{"type": "Strip", "content": " ", "start": 1, "stop": 0}}]}}}}"#,
+            vocab.join(", ")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
+        std::fs::write(folder.path().join("tokenizer/tokenizer.json"), json).unwrap();
+        Tokenizer::from_folder(folder.path()).unwrap()
+    }
+
+    fn check(prompt: &[u32], ids: &[u32], expected: &str) {
+        let tokenizer = llama_like();
+        let mut stream = tokenizer.stream(prompt).unwrap();
+        let mut text = String::new();
+        for &id in ids {
+            text += &stream.push(&tokenizer, id).unwrap();
+        }
+        text += &stream.finish(&tokenizer).unwrap();
+        assert_eq!(text, expected, "{prompt:?} {ids:?}");
+    }
+
+    #[test]
+    fn leading_spaces_and_split_characters_come_out_whole() {
+        let newline = 0x0A;
+        check(&[259, newline], &[256, 257, newline, 259], " return x\ndef");
+        let korean: Vec<u32> = "코드다".bytes().map(u32::from).collect();
+        check(&[259], &korean, "코드다");
+        // Newlines after many bytes, and in a prompt that ends in bytes.
+        check(&[259], &[&korean[..], &[newline, 259]].concat(), "코드다\ndef");
+        check(&korean, &[newline, 259, 257], "\ndef x");
+        // A character that is never finished does not take its neighbours with it.
+        check(&[259], &[&korean[..], &[0xE3, 259]].concat(), "코드다\u{FFFD}def");
+        check(&[259], &[257, 0xE3], " x\u{FFFD}");
     }
 }
