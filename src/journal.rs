@@ -59,12 +59,12 @@ struct Appender {
     torn: bool,
 }
 
-/// Longest time for which an appended line may be lost to a power cut.
+/// Time between syncs while samples come; what a process wrote is safe from SIGKILL without one.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 impl Journal {
-    /// Opens or makes the folder of `run` under `runs`, and returns what it holds of earlier invocations. `fresh`
-    /// begins anew.
+    /// Opens or makes the folder of `run` under `runs`, and returns what it holds of earlier invocations: nothing
+    /// when `fresh`, and [`clear`](Journal::clear) must follow.
     pub fn open(runs: &Path, run: &Run, fresh: bool) -> Result<(Journal, Vec<SampleRecord>), JournalError> {
         let folder = runs.join(&run.run_id);
         let io = |verb, path: &Path| {
@@ -79,14 +79,19 @@ impl Journal {
             .read(true)
             .write(true)
             .create(true)
-            .truncate(fresh)
+            .truncate(false)
             .open(&path)
             .map_err(io("open", &path))?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(io("read", &path))?;
+        if fresh {
+            text.clear();
+        }
         let (records, good) = parse(&text, &path)?;
         // The torn last line of a killed run goes, or the next line would be glued to it.
-        file.set_len(good).and_then(|()| file.seek(SeekFrom::Start(good))).map_err(io("write", &path))?;
+        if !fresh {
+            file.set_len(good).and_then(|()| file.seek(SeekFrom::Start(good))).map_err(io("write", &path))?;
+        }
 
         let journal = Journal {
             samples: Mutex::new(Appender { file, synced: Instant::now(), torn: false }),
@@ -95,6 +100,13 @@ impl Journal {
         };
         journal.write("run.json", &pretty(run))?;
         Ok((journal, records))
+    }
+
+    /// Throws away what earlier invocations have judged.
+    pub fn clear(&self) -> Result<(), JournalError> {
+        let mut samples = self.samples.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let cleared = samples.file.set_len(0).and_then(|()| samples.file.seek(SeekFrom::Start(0)));
+        cleared.map(drop).map_err(|error| self.io("clear", error))
     }
 
     /// Where the run lies.

@@ -172,6 +172,24 @@ impl Problem {
     }
 }
 
+/// The problems among `tasks` whose samples 0..num_samples are all judged, in that order.
+pub fn problems(tasks: &[TaskId], samples: &[SampleRecord], num_samples: u32) -> Vec<Problem> {
+    let by_task = by_task(samples, num_samples);
+    let judged = |task: &TaskId| {
+        let samples = by_task.get(task).filter(|samples| samples.len() as u32 == num_samples)?;
+        Some(Problem::count(task, samples.iter().copied()))
+    };
+    tasks.iter().filter_map(judged).collect()
+}
+
+fn by_task(samples: &[SampleRecord], num_samples: u32) -> HashMap<&TaskId, Vec<&SampleRecord>> {
+    let mut by_task: HashMap<&TaskId, Vec<&SampleRecord>> = HashMap::new();
+    for sample in samples.iter().filter(|sample| sample.sample < num_samples) {
+        by_task.entry(&sample.task_id).or_default().push(sample);
+    }
+    by_task
+}
+
 fn verdict_line(verdicts: &BTreeMap<Verdict, u32>) -> String {
     let counts: Vec<String> = verdicts.iter().map(|(verdict, count)| format!("{verdict} {count}")).collect();
     counts.join(" · ")
@@ -186,7 +204,7 @@ pub struct Summary {
     pub label: String,
     /// See [`Fingerprint`].
     pub dataset: String,
-    /// Problems with all their samples judged.
+    /// Problems that were asked for and have all their samples judged.
     pub problems: usize,
     /// Problems of the dataset.
     pub problems_of: usize,
@@ -217,7 +235,7 @@ pub struct Effort {
     pub sampling_seconds: f64,
     /// Programs judged.
     pub programs: u64,
-    /// Seconds from the first to the last.
+    /// Seconds from the start of sampling to the last verdict.
     pub judging_seconds: f64,
 }
 
@@ -231,16 +249,10 @@ impl Summary {
         ks: &[u32],
         effort: Effort,
     ) -> (Summary, Vec<Problem>) {
-        let mut by_task: HashMap<&TaskId, Vec<&SampleRecord>> = HashMap::new();
-        for sample in samples.iter().filter(|sample| sample.sample < num_samples) {
-            by_task.entry(&sample.task_id).or_default().push(sample);
-        }
+        let by_task = by_task(samples, num_samples);
         let of = |task: &TaskId| by_task.get(task).filter(|samples| samples.len() as u32 == num_samples);
         let judged: Vec<&SampleRecord> = tasks.iter().filter_map(of).flatten().copied().collect();
-        let problems: Vec<Problem> = tasks
-            .iter()
-            .filter_map(|task| of(task).map(|samples| Problem::count(task, samples.iter().copied())))
-            .collect();
+        let problems = problems(tasks, samples, num_samples);
 
         let tallies: Vec<Tally> = problems.iter().map(|problem| problem.tally).collect();
         let estimates: Vec<_> = ks.iter().filter_map(|&k| Some((k, score::pass_at_k(&tallies, k)?))).collect();

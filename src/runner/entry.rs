@@ -12,8 +12,7 @@ use super::{interrupt, say};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{Journal, pretty};
 use crate::program::Program;
-use crate::prompt::Format;
-use crate::record::{Effort, Problem, Run, SampleRecord, Summary};
+use crate::record::{self, Effort, Problem, Run, SampleRecord, Summary};
 use crate::sampler::engine::Engine;
 use crate::sampler::saved::Saved;
 use crate::sampler::{Request, Sample, Sampler, SamplerError};
@@ -182,17 +181,14 @@ impl Entry {
     pub(super) fn outcome(&self, task: &TaskId) -> Result<Problem, String> {
         let problem = self.board.wait(task, self.num_samples)?;
         let Reference::Exact(accepted) = &self.reference else { return Ok(problem) };
-        let Some(expected) = accepted.line(task.as_str()) else { return Ok(problem) };
-        let (_, before) = expected.split_once(' ').unwrap_or_default();
+        let Some(before) = accepted.result(task.as_str()) else { return Ok(problem) };
         let now = format!("{}/{}   {}", problem.tally.c, problem.tally.n, problem.verdict_line());
-        if before.trim() == now || snapshot::insta_lets_pass() {
+        if before == now || snapshot::insta_lets_pass() {
             return Ok(problem);
         }
         Err(format!(
-            "{task} is not as accepted in snapshots/{}/{}.snap\n-  {}\n+  {now}\nreview with `cargo insta review`",
-            self.run.label,
-            self.run.fingerprint.dataset,
-            before.trim(),
+            "{task} is not as accepted in snapshots/{}/{}.snap\n-  {before}\n+  {now}\nreview with `cargo insta review`",
+            self.run.label, self.run.fingerprint.dataset,
         ))
     }
 
@@ -201,13 +197,19 @@ impl Entry {
         let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
         let mut records = self.board.records();
         let effort = *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (summary, problems) = Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort);
+        let selected: Vec<TaskId> = self.selected.iter().map(|&at| ids[at].clone()).collect();
+        // A problem that could not be judged blocks every k: the mean over the others is another quantity.
+        let whole = selected.iter().all(|task| self.board.missing(task, self.num_samples).is_empty());
+        let ks = if whole { self.ks.as_slice() } else { &[] };
+        let (summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
+        let everything = record::problems(&ids, &records, self.num_samples);
         let written = self
             .journal
             .sort(&mut records, &ids)
-            .and_then(|()| self.journal.write_results(&summary.dataset, &problems, &self.ks))
+            .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
             .and_then(|()| self.journal.write("summary.json", &pretty(&summary)));
         let review = match &written {
+            Ok(()) if !whole => "not compared: some problems were not judged".into(),
             Ok(()) => self.update_snapshot(contest, &problems, &ids),
             Err(error) => error.to_string(),
         };
@@ -220,13 +222,7 @@ impl Entry {
     fn update_snapshot(&self, contest: &Contest, problems: &[Problem], ids: &[TaskId]) -> String {
         let path = snapshot::path(&contest.snapshots, &self.run.label, &self.run.fingerprint.dataset);
         let path = path.display();
-        let judged: Vec<&TaskId> = self.selected.iter().map(|&at| &ids[at]).collect();
-        let problems: Vec<Problem> =
-            problems.iter().filter(|problem| judged.contains(&&problem.task)).cloned().collect();
-        if problems.len() < judged.len() {
-            return "not compared: some problems were not judged".into();
-        }
-        let now = Snapshot::new(&self.run, self.num_samples, &problems, &self.ks);
+        let now = Snapshot::new(&self.run, self.num_samples, problems, &self.ks);
         let whole = match &self.reference {
             Reference::Off => return "not compared (--gate off)".into(),
             Reference::Unlike(rows) => {
@@ -248,25 +244,6 @@ impl Entry {
             },
         };
         let (label, dataset) = (&self.run.label, &self.run.fingerprint.dataset);
-        match snapshot::assert_with_insta(&contest.snapshots, label, dataset, &whole.render(), &self.run.run_id) {
-            true => format!("holds ({path})"),
-            false if PathBuf::from(format!("{path}.new")).exists() => {
-                format!("to review: {path}.new (`cargo insta review`)")
-            }
-            false => format!("differs from {path}; nothing was written"),
-        }
+        snapshot::assert_with_insta(&contest.snapshots, label, dataset, &whole, &self.run.run_id)
     }
-}
-
-/// The only format there is so far, or an error that lists them.
-pub(super) fn format(asked: Option<&str>, offered: &[Format]) -> Result<Format, super::RunnerError> {
-    let names: Vec<&str> = offered.iter().map(|format| format.name()).collect();
-    let found = match asked {
-        Some(asked) => offered.iter().find(|format| format.name() == asked),
-        None => offered.first(),
-    };
-    found.copied().ok_or_else(|| {
-        let asked = asked.unwrap_or_default();
-        super::RunnerError::Misfit(format!("unknown prompt format `{asked}`: this suite has {}", names.join(", ")))
-    })
 }
