@@ -96,8 +96,9 @@ impl Snapshot {
         }
         for line in lines {
             let bad = || format!("`{line}` is no line of a problem");
-            let (task, rest) = line.split_once(' ').ok_or_else(bad)?;
-            let (tally, verdicts) = rest.trim().split_once(' ').ok_or_else(bad)?;
+            // Three spaces part the columns: an id may hold one.
+            let (task, rest) = line.split_once("   ").ok_or_else(bad)?;
+            let (tally, verdicts) = rest.trim().split_once("   ").ok_or_else(bad)?;
             let (c, n) = tally.split_once('/').ok_or_else(bad)?;
             let tally = Tally { n: n.parse().map_err(|_| bad())?, c: c.parse().map_err(|_| bad())? };
             if tally.c > tally.n {
@@ -126,10 +127,10 @@ impl Snapshot {
         differing
     }
 
-    /// A problem's line, as it stands in the file.
-    pub fn line(&self, task: &str) -> Option<String> {
-        let problem = self.problems.iter().find(|(id, ..)| id == task)?;
-        Some(self.problem_line(problem))
+    /// A problem's counts, `17/20   passed 17 · wrong_answer 3`.
+    pub fn result(&self, task: &str) -> Option<String> {
+        let (_, tally, verdicts) = self.problems.iter().find(|(id, ..)| id == task)?;
+        Some(format!("{}/{}   {verdicts}", tally.c, tally.n))
     }
 
     fn problem_line(&self, (task, tally, verdicts): &(String, Tally, String)) -> String {
@@ -138,12 +139,12 @@ impl Snapshot {
     }
 
     /// This snapshot with the lines of `accepted` for every problem that was not judged now, in the order of `tasks`.
-    /// `None` when the two are of different checkpoints: one file cannot speak of both.
+    /// `None` when the two are of different checkpoints or settings: one file cannot speak of both.
     pub fn merged_into(&self, accepted: &Snapshot, tasks: &[TaskId], ks: &[u32]) -> Option<Snapshot> {
         let checkpoint = |snapshot: &Snapshot| -> Option<String> {
             snapshot.head.iter().find(|(key, _)| key == "checkpoint").map(|(_, value)| value.clone())
         };
-        if checkpoint(self) != checkpoint(accepted) {
+        if checkpoint(self) != checkpoint(accepted) || !self.unlike(accepted).is_empty() {
             return None;
         }
         let find =
@@ -200,9 +201,14 @@ pub fn path(snapshots: &Path, label: &str, dataset: &str) -> PathBuf {
 }
 
 /// Hands the whole file to insta, once: equal text leaves nothing, other text a `.snap.new` to review, or what
-/// `INSTA_UPDATE` and `CI` say. True when text and accepted snapshot are the same afterwards.
-pub fn assert_with_insta(snapshots: &Path, label: &str, dataset: &str, text: &str, run_id: &str) -> bool {
+/// `INSTA_UPDATE` and `CI` say. Returns what became of it, in words.
+pub fn assert_with_insta(snapshots: &Path, label: &str, dataset: &str, whole: &Snapshot, run_id: &str) -> String {
     let folder = std::path::absolute(snapshots.join(label)).unwrap_or_else(|_| snapshots.join(label));
+    let path = path(snapshots, label, dataset);
+    let new = path.with_extension("snap.new");
+    let text = whole.render();
+    let written = || std::fs::metadata(&new).and_then(|file| file.modified()).ok();
+    let before = written();
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder);
     settings.set_prepend_module_to_snapshot(false);
@@ -211,9 +217,20 @@ pub fn assert_with_insta(snapshots: &Path, label: &str, dataset: &str, text: &st
     // insta prints its diff to stdout and panics; stdout is the harness's, and the failing tests have said it already.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| ()));
-    let verdict = silence_stdout(|| settings.bind(|| panic::catch_unwind(|| insta::assert_snapshot!(dataset, text))));
+    let outcome = silence_stdout(|| settings.bind(|| panic::catch_unwind(|| insta::assert_snapshot!(dataset, text))));
     panic::set_hook(hook);
-    verdict.is_ok()
+
+    let (path, new) = (path.display(), new.display());
+    match outcome.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default()) {
+        _ if Snapshot::read(&snapshots.join(label).join(format!("{dataset}.snap")))
+            .is_ok_and(|now| now.as_ref() == Some(whole)) =>
+        {
+            format!("holds ({path})")
+        }
+        _ if written().is_some() && written() != before => format!("to review: {new} (`cargo insta review`)"),
+        Err(panic) if !panic.starts_with("snapshot assertion") => format!("could not be written at {new}: {panic}"),
+        _ => format!("not as in {path}; nothing was written (CI or INSTA_UPDATE)"),
+    }
 }
 
 /// Runs `f` with stdout pointing nowhere.

@@ -1,6 +1,8 @@
 //! A harness target behaves as libtest does, and its own flags as the documentation says. Tried on the crate doc's
 //! benchmark of one's own, judging its canonical solutions: no model is needed.
 
+use std::process::Stdio;
+
 use crate::workplace::{Workplace, run};
 
 /// Names of the tests that a listing shows.
@@ -34,6 +36,14 @@ fn filters_are_libtests_and_task_ids_are_exact() {
     assert_eq!(listed(&["s/1", "--exact"]), [""; 0]);
     assert_eq!(listed(&["squares/1", "--exact"]), ["squares/1"]);
     assert_eq!(listed(&["--ignored"]), [""; 0]);
+    // A filter that matches nothing is said, as libtest says it, and is no failure: cargo runs many targets with one.
+    let place = Workplace::new();
+    let ran = run(&mut place.squares(&["--samples", "canonical", "cubes"])).with_code(0);
+    assert!(ran.stdout.contains("0 passed; 0 failed; 0 ignored; 0 measured; 12 filtered out"), "{}", ran.stdout);
+    ran.saying(&["no task of `squares` matches cubes"]);
+    // Nothing of ours is ignored, so nothing is sampled or judged either.
+    run(&mut place.squares(&["--samples", "canonical", "--ignored"])).with_code(0);
+    assert!(!place.path("storage/runs").exists());
 }
 
 #[test]
@@ -58,6 +68,16 @@ fn a_run_is_judged_recorded_and_summed_up() {
 }
 
 #[test]
+fn a_broken_stderr_ends_nothing() {
+    let place = Workplace::new();
+    let mut command = place.squares(&["--samples", "canonical"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert!(place.run_folder().join("summary.json").exists());
+}
+
+#[test]
 fn json_is_json() {
     let place = Workplace::new();
     let args = ["--samples", "canonical", "-Z", "unstable-options", "--format", "json"];
@@ -78,6 +98,9 @@ fn every_flag_has_a_twin() {
     ran.with_code(0).saying(&["said on squares"]);
     let ran = run(place.squares(&["--samples", "canonical", "squares/2"]).env("PASSK_PIPELINE", "baseline"));
     ran.with_code(0).saying(&["canonical on squares"]);
+    let fresh = place.squares(&["--samples", "canonical", "squares/2"]).env("PASSK_FRESH", "1").output().unwrap();
+    assert!(String::from_utf8_lossy(&fresh.stderr).contains("1 completions to judge\n"), "{fresh:?}");
+    run(place.squares(&[]).env("PASSK_PIPELINE", "one two")).with_code(2).saying(&["`one`"]);
     run(place.squares(&[]).env("PASSK_TOP_P", "2")).with_code(2).saying(&["--top-p is 2"]);
 }
 
@@ -118,8 +141,12 @@ fn an_accepted_snapshot_is_held() {
     std::fs::remove_file(place.path("snapshots/mine/squares.snap.new")).unwrap();
 
     // Collected for review, or not asked for: no failure.
-    run(judge(worse, &[]).env("INSTA_FORCE_PASS", "1")).with_code(0);
+    run(judge(worse, &[]).env("INSTA_FORCE_PASS", "1"))
+        .with_code(0)
+        .saying(&["to review: snapshots/mine/squares.snap.new"]);
     run(&mut judge(worse, &["--gate", "off"])).with_code(0).saying(&["not compared (--gate off)"]);
+
+    assert!(!place.read(snap).contains("0/1"), "a collected difference is not an accepted one");
 
     // One problem alone is held against its line, and cannot overwrite a file of other completions.
     run(&mut judge(worse, &["squares/4"])).with_code(101).saying(&["left as it is"]);
@@ -129,6 +156,7 @@ fn an_accepted_snapshot_is_held() {
     let before = place.read(snap);
     run(&mut judge(worse, &["--timeout", "4"])).with_code(0).saying(&["not compared", "cpu 5 s", "cpu 4 s"]);
     run(&mut judge(worse, &["--timeout", "4", "--gate", "exact"])).with_code(101);
+    run(&mut judge(right, &["--timeout", "4", "--gate", "exact", "squares/4"])).with_code(0).saying(&["left as it is"]);
     assert_eq!(place.read(snap), before);
 }
 

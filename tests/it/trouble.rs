@@ -28,6 +28,8 @@ fn flags() {
     check(&["--top-p", "1.5"], &["--top-p is 1.5"]);
     check(&["--k", "1,30"], &["--k 30", "20 samples", "--num-samples 30"]);
     check(&["--prompt-format", "haiku"], &["unknown prompt format `haiku`", "raw"]);
+    check(&["--temperature", "0", "--k", "5"], &["--k 5", "greedy"]);
+    check(&["--skip", "micro/"], &["every task of `micro` is skipped"]);
     check(&["micro/999"], &["no task of `micro` matches micro/999"]);
     let place = Workplace::new();
     let unknown = ["evaluate", "--dataset", "nonesuch"];
