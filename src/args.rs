@@ -79,7 +79,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
     /// Throw away what an earlier invocation of the same run has judged
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
     pub fresh: bool,
     /// At most so many problems, drawn by a hash of their ids
     #[arg(long, value_name = "N")]
@@ -220,7 +220,10 @@ impl EvaluateArgs {
             }
             (_, None, []) if self.checkpoint.is_empty() => Contestants::Unsaid,
             (_, None, []) => Contestants::Checkpoints(self.checkpoint.clone()),
-            (_, None, names) => Contestants::Pipelines(names.to_vec()),
+            // A shell splits at spaces, an environment twin does not.
+            (_, None, names) => Contestants::Pipelines(
+                names.iter().flat_map(|name| name.split_whitespace()).map(str::to_owned).collect(),
+            ),
         };
         let several = self.checkpoint_pattern.is_some() || self.pipeline.len() > 1 || self.checkpoint.len() > 1;
         match self.label.is_some() && several {
@@ -253,7 +256,8 @@ pub fn with_twins(command: Command, argv: &[OsString]) -> Command {
     };
     let source_said = SOURCES.iter().any(|source| is_said(source));
     let flags = EvaluateArgs::augment_args(Command::new("flags"));
-    let ids: Vec<String> = flags.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    let ids: Vec<String> =
+        flags.get_arguments().map(|arg| arg.get_id().to_string()).chain(["dataset".to_owned()]).collect();
     command.mut_args(|arg| {
         let id = arg.get_id().to_string();
         let twin = format!("PASSK_{}", id.to_uppercase());

@@ -1,6 +1,7 @@
 //! The command line for those who want no test harness around an evaluation.
-#![allow(clippy::print_stdout)] // what `inspect` and `fetch` print is their result
+#![allow(clippy::print_stdout)] // what `fetch` prints is its result
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ enum Command {
     /// Sample, judge and record, with progress on stderr
     Evaluate {
         /// The benchmark
-        #[arg(long, value_name = "NAME", env = "PASSK_DATASET")]
+        #[arg(long, value_name = "NAME")]
         dataset: String,
         #[command(flatten)]
         evaluate: EvaluateArgs,
@@ -49,14 +50,16 @@ enum Command {
         /// The dataset
         name: String,
         /// Where it goes
-        #[arg(long, value_name = "DIR", default_value = "storage", env = "PASSK_STORAGE")]
+        #[arg(long, value_name = "DIR", default_value = "storage")]
         storage: PathBuf,
     },
 }
 
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().collect();
-    let command = Cli::command().mut_subcommand("evaluate", |command| with_twins(command, &argv));
+    let command = Cli::command()
+        .mut_subcommand("evaluate", |command| with_twins(command, &argv))
+        .mut_subcommand("fetch", |command| with_twins(command, &argv));
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         Command::Evaluate { dataset, evaluate, filter, skip, exact } => {
@@ -92,7 +95,8 @@ fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {
 
 fn inspect(path: &Path) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(path)?;
-    let row = |key: &str, value: String| println!("{key:<12}{value}");
+    let mut text = String::new();
+    let mut row = |key: &str, value: String| text += &format!("{key:<12}{value}\n");
     row("file", checkpoint.path.display().to_string());
     row("kind", format!("{:?}", checkpoint.kind).to_lowercase());
     row("epoch", checkpoint.epoch.map_or("none".into(), |epoch| epoch.to_string()));
@@ -105,5 +109,8 @@ fn inspect(path: &Path) -> Result<ExitCode> {
     for (name, tensor) in &checkpoint.tensors {
         row("tensor", format!("{name} {:?} {}", tensor.shape, tensor.dtype));
     }
-    Ok(ExitCode::SUCCESS)
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -69,19 +69,26 @@ pub struct Selection {
     pub exact: bool,
 }
 
+impl Selection {
+    /// What to say when nothing is selected.
+    fn nothing(&self, suite: &dyn Suite) -> String {
+        match self.filters.is_empty() {
+            true => format!("every task of `{}` is skipped", suite.name()),
+            false => format!("no task of `{}` matches {}", suite.name(), self.filters.join(" ")),
+        }
+    }
+}
+
 /// Evaluates without a test harness around it: progress and summary on stderr, the same records.
 ///
 /// # Errors
 /// [`RunnerError`] before anything ran. A failed problem shows in the exit status.
 pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) -> Result<ExitCode, RunnerError> {
     let tasks = contest::tasks(suite, &settings)?;
-    let contest = Contest::prepare(suite, settings, tasks, selection, &say::again("passk"))?;
+    let contest =
+        Contest::prepare(suite, settings, tasks, selection, &say::again(&std::env::args().next().unwrap_or_default()))?;
     if contest.is_empty() {
-        return Err(RunnerError::Misfit(format!(
-            "no task of `{}` matches {}",
-            suite.name(),
-            selection.filters.join(" ")
-        )));
+        return Err(RunnerError::Misfit(selection.nothing(suite)));
     }
     let worker = contest.start();
     let mut failed = 0;

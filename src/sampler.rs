@@ -103,7 +103,7 @@ pub enum SamplerError {
     },
     /// A prompt that leaves no room for an answer.
     #[error(
-        "the prompt of `{task}` has {tokens} tokens and the model's context only {context}: leave the task out with --skip"
+        "the prompt of `{task}` has {tokens} tokens, which must be at least 1 and leave room in the model's context of {context}: leave the task out with --skip"
     )]
     PromptTooLong {
         /// The task.
@@ -113,9 +113,6 @@ pub enum SamplerError {
         /// The model's max_seq_len.
         context: usize,
     },
-    /// A file of completions cannot be used.
-    #[error(transparent)]
-    Saved(#[from] saved::SavedError),
     /// Whoever takes the samples has given up.
     #[error("judging stopped")]
     Stopped,

@@ -138,6 +138,8 @@ impl Config {
             Some("dim, n_layers, n_heads, n_kv_heads and n_future_tokens must be at least 1")
         } else if self.vocab_size == 0 || self.hidden_dim == 0 || self.max_seq_len == 0 {
             Some("vocab_size, the feed-forward's width and max_seq_len must be at least 1")
+        } else if [dim, n_layers, self.vocab_size, self.hidden_dim, self.max_seq_len].iter().any(|&n| n > 1 << 24) {
+            Some("no model has more than 2^24 of dim, layers, tokens, feed-forward width or positions")
         } else if dim % n_heads != 0 || dim / n_heads % 2 != 0 {
             Some("dim / n_heads must be an even whole number")
         } else if n_heads % n_kv_heads != 0 {
@@ -222,7 +224,7 @@ fn meta_hidden_dim(dim: usize, multiplier: Option<f64>, multiple_of: usize) -> u
     scaled.div_ceil(multiple_of.max(1)).saturating_mul(multiple_of.max(1))
 }
 
-/// Finds a model folder: `wanted` as it is, then relative to each of `roots`.
+/// Finds the model folder `wanted`, absolute or relative to the first of `roots` that has it.
 pub fn find_folder(wanted: &str, roots: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let tried: Vec<PathBuf> = roots.iter().map(|root| root.join(wanted)).collect();
     match tried.iter().find(|path| path.is_dir()) {

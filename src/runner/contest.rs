@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::board::Board;
-use super::entry::{self, Entry, Origin, Reference};
+use super::entry::{Entry, Origin, Reference};
 use super::{RunnerError, Selection, interrupt, say};
 use crate::args::{Contestants, Gate, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
@@ -43,6 +43,10 @@ pub(super) struct Contest {
 /// The tasks of a suite, at most `--max-tasks` of them: those whose ids hash lowest, the same for everyone, for ever.
 pub(super) fn tasks(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Task>, RunnerError> {
     let mut tasks = suite.tasks(&settings.storage)?;
+    let mut seen = HashSet::new();
+    if let Some(twice) = tasks.iter().find(|task| !seen.insert(&task.id)) {
+        return Err(RunnerError::Misfit(format!("suite `{}` has two tasks `{}`", suite.name(), twice.id)));
+    }
     if let Some(most) = settings.max_tasks {
         let hash = |task: &Task| *blake3::hash(task.id.as_str().as_bytes()).as_bytes();
         let mut hashes: Vec<_> = tasks.iter().map(hash).collect();
@@ -55,10 +59,11 @@ pub(super) fn tasks(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Task>,
 
 impl Selection {
     /// Whether the problem `id`, shown as `name`, is wanted.
-    pub(super) fn wants(&self, name: &str, id: &str, ids: &HashSet<&str>) -> bool {
+    /// `whole` holds every complete name and id.
+    pub(super) fn wants(&self, name: &str, id: &str, whole: &HashSet<&str>) -> bool {
         let matches = |filter: &String| {
-            let whole = filter == name || filter == id;
-            whole || !self.exact && !ids.contains(filter.as_str()) && name.contains(filter.as_str())
+            let equal = filter == name || filter == id;
+            equal || !self.exact && !whole.contains(filter.as_str()) && name.contains(filter.as_str())
         };
         (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skip.iter().any(matches)
     }
@@ -79,16 +84,15 @@ impl Contest {
         selection: &Selection,
         again: &str,
     ) -> Result<Arc<Contest>, RunnerError> {
-        let format = entry::format(settings.prompt_format.as_deref(), suite.formats())?;
+        let format = format(settings.prompt_format.as_deref(), suite.formats())?;
         let limits = Limits::for_cpu(settings.timeout.unwrap_or(suite.cpu_limit()));
         let contestants = contestants(suite, &settings, &tasks)?;
         let python = Python::find()?;
-        let parent = settings.storage.parent().unwrap_or(Path::new("")).to_owned();
         let mut contest = Contest {
             index: tasks.iter().map(|task| task.id.clone()).zip(0..).collect(),
             stops: suite.stops(),
             jail: Jail::new(python, limits)?,
-            snapshots: parent.join("snapshots"),
+            snapshots: PathBuf::from("snapshots"),
             entries: Vec::new(),
             qualified: contestants.len() > 1,
             summaries: Mutex::default(),
@@ -111,17 +115,20 @@ impl Contest {
                 contest.entries.push(entry);
             }
         }
+        // Only now that everything was opened and fits.
+        if contest.settings.fresh {
+            contest.entries.iter().try_for_each(|entry| entry.journal.clear())?;
+        }
         say::line("isolation none: programs run with your rights, in a process group of their own, under rlimits");
         interrupt::handle(again.to_owned());
         Ok(Arc::new(contest))
     }
 
     fn select(&self, label: &str, selection: &Selection) -> Vec<usize> {
-        let ids: HashSet<&str> = self.tasks.iter().map(|task| task.id.as_str()).collect();
-        let wanted = |&at: &usize| {
-            let id = self.tasks[at].id.as_str();
-            selection.wants(&test_name(label, id, self.qualified), id, &ids)
-        };
+        let ids = self.tasks.iter().map(|task| task.id.as_str());
+        let names: Vec<String> = ids.clone().map(|id| test_name(label, id, self.qualified)).collect();
+        let whole: HashSet<&str> = ids.chain(names.iter().map(String::as_str)).collect();
+        let wanted = |&at: &usize| selection.wants(&names[at], self.tasks[at].id.as_str(), &whole);
         (0..self.tasks.len()).filter(wanted).collect()
     }
 
@@ -181,10 +188,10 @@ impl Contest {
                 let config = Config::from_folder(folder)?;
                 checkpoint.expect(&config.tensors())?;
                 let tokenizer = Tokenizer::from_folder(folder)?;
-                let tokenizer = digest_file(tokenizer.path())?;
+                let text = digest_file(tokenizer.path())?;
                 let completions = Completions::Model {
                     weights: checkpoint.digest()?,
-                    model: short_digest(&(format!("{config:?}"), tokenizer)),
+                    model: short_digest(&(format!("{config:?}"), text, tokenizer.eos())),
                     sampling: self.settings.sampling,
                     device: DEVICE.to_owned(),
                     dtype: DTYPE.to_owned(),
@@ -208,6 +215,8 @@ impl Contest {
                 let fewest = counts.clone().min().unwrap_or(0);
                 let most = counts.clone().max().unwrap_or(0);
                 let num_samples = match self.settings.num_samples {
+                    // There is one solution of each, whatever n is for models.
+                    _ if completions == Completions::Canonical => 1,
                     Some(n) => n,
                     None if fewest == most || fewest == 0 => most.max(1),
                     None => {
@@ -318,6 +327,19 @@ pub(super) fn labels(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Strin
     Ok(paths(suite, settings, &checkpoints)?.into_iter().map(|(label, _)| label).collect())
 }
 
+/// The format that was asked for, or the suite's first.
+fn format(asked: Option<&str>, offered: &[Format]) -> Result<Format, RunnerError> {
+    let names: Vec<&str> = offered.iter().map(|format| format.name()).collect();
+    let found = match asked {
+        Some(asked) => offered.iter().find(|format| format.name() == asked),
+        None => offered.first(),
+    };
+    found.copied().ok_or_else(|| {
+        let asked = asked.unwrap_or_default();
+        RunnerError::Misfit(format!("unknown prompt format `{asked}`: this suite has {}", names.join(", ")))
+    })
+}
+
 /// Label and file of every checkpoint that the settings name; one without a file for given completions.
 fn paths(suite: &dyn Suite, settings: &Settings, folder: &Path) -> Result<Vec<(String, Option<PathBuf>)>, RunnerError> {
     let label = |default: String| settings.label.clone().unwrap_or(default);
@@ -364,7 +386,10 @@ fn contestants(suite: &dyn Suite, settings: &Settings, tasks: &[Task]) -> Result
                 let folder = model_folder(&checkpoint, settings)?;
                 Origin::Checkpoint { checkpoint: Box::new(checkpoint), folder }
             }
-            (None, Contestants::Samples(file)) => Origin::Saved(Saved::from_file(file, tasks)?),
+            // The file may speak of tasks that --max-tasks left out, but not of others.
+            (None, Contestants::Samples(file)) => {
+                Origin::Saved(Saved::from_file(file, &suite.tasks(&settings.storage)?)?)
+            }
             (None, _) => Origin::Saved(Saved::canonical(tasks)),
         };
         Ok(Contestant { label, origin })
@@ -378,6 +403,7 @@ fn model_folder(checkpoint: &Checkpoint, settings: &Settings) -> Result<PathBuf,
     }
     let parent = settings.storage.parent().unwrap_or(Path::new("")).to_owned();
     match checkpoint.model_path() {
+        Some(path) if parent.as_os_str().is_empty() => Ok(find_folder(path, &[parent])?),
         Some(path) => Ok(find_folder(path, &[parent, PathBuf::new()])?),
         None => Err(RunnerError::Misfit(format!(
             "checkpoint `{}` names no model folder (config.model.path): give it with --model-dir",
@@ -397,7 +423,7 @@ fn digest_file(path: &Path) -> Result<String, RunnerError> {
 fn ks(asked: &[u32], n: u32) -> Result<Vec<u32>, RunnerError> {
     if let Some(k) = asked.iter().find(|&&k| k > n) {
         return Err(RunnerError::Misfit(format!(
-            "--k {k} is more than the {n} samples of each problem: pass@{k} needs --num-samples {k}"
+            "--k {k} is more than the {n} samples of each problem: pass@{k} needs at least {k} (--num-samples {k}; greedy and canonical runs have one)"
         )));
     }
     let mut asked = asked.to_vec();
@@ -406,9 +432,11 @@ fn ks(asked: &[u32], n: u32) -> Result<Vec<u32>, RunnerError> {
     Ok(if asked.is_empty() { usual_ks(n) } else { asked })
 }
 
-/// The k that are reported when none is asked for.
+/// The k that are reported when none is asked for, as far as n allows; 20 is not missed where n is smaller.
+pub(super) const USUAL_KS: [u32; 4] = [1, 5, 10, 20];
+
 pub(super) fn usual_ks(n: u32) -> Vec<u32> {
-    [1, 5, 10, 20].into_iter().filter(|&k| k <= n).collect()
+    USUAL_KS.into_iter().filter(|&k| k <= n).collect()
 }
 
 #[cfg(test)]
@@ -417,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_complete_task_id_is_exact() {
-        let ids: HashSet<&str> = ["H/3", "H/30", "H/13"].into();
+        let whole: HashSet<&str> = ["H/3", "H/30", "H/13", "a::H/3", "a::H/30", "a::H/13"].into();
         let check = |filters: &[&str], skip: &[&str], exact, expected: &[&str]| {
             let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
             let selection = Selection { filters: own(filters), skip: own(skip), exact };
@@ -425,7 +453,7 @@ mod tests {
             for label in ["a", "b"] {
                 for id in ["H/3", "H/30", "H/13"] {
                     let name = test_name(label, id, true);
-                    if selection.wants(&name, id, &ids) {
+                    if selection.wants(&name, id, &whole) {
                         wanted.push(name);
                     }
                 }
@@ -435,6 +463,7 @@ mod tests {
         check(&["H/3"], &[], false, &["a::H/3", "b::H/3"]);
         check(&["/3"], &[], false, &["a::H/3", "a::H/30", "b::H/3", "b::H/30"]);
         check(&["b::H/3"], &[], true, &["b::H/3"]);
+        check(&["a::H/3"], &[], false, &["a::H/3"]);
         check(&["H/30", "H/13"], &["b::"], false, &["a::H/30", "a::H/13"]);
         check(&["a::"], &["H/3"], false, &["a::H/30", "a::H/13"]);
         check(&["H"], &[], true, &[]);

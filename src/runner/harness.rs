@@ -85,7 +85,7 @@ fn run(
     let names = cases(&tasks, &labels).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     let contest = Contest::prepare(suite, settings, tasks, &selection, &say::again(&rerun(argv)))?;
     if contest.is_empty() {
-        say::line(&format!("no task of `{}` matches {}", suite.name(), selection.filters.join(" ")));
+        say::line(&selection.nothing(suite));
     }
     let mut trials = Vec::new();
     let mut selected = HashSet::new();
@@ -109,8 +109,8 @@ fn run(
 fn list(tasks: &[Task], labels: &[String], libtest: Arguments, selection: &Selection) -> ExitCode {
     const REASON: &str = "no checkpoint: give --checkpoint, --pipeline or --samples";
     let cases = cases(tasks, labels);
-    let ids: HashSet<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
-    let wanted = |(name, id): &&(String, &str)| selection.wants(name, id, &ids);
+    let whole: HashSet<&str> = cases.iter().flat_map(|(name, id)| [name.as_str(), id]).collect();
+    let wanted = |(name, id): &&(String, &str)| selection.wants(name, id, &whole);
     let selected: HashSet<String> = cases.iter().filter(wanted).map(|(name, _)| name.clone()).collect();
     // A trial with libtest's own mark is ignored without a word; one that decides when it is run can say why.
     let mark = labels.is_empty() && (libtest.list || libtest.ignored);

@@ -29,8 +29,7 @@ pub(super) fn handle(again: String) {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        let again = AGAIN.get().map_or("", String::as_str);
-        eprintln!("\npassk: interrupted; what was judged is kept. To go on:\n    {again}");
+        say::interrupted(AGAIN.get().map_or("", String::as_str));
         std::process::exit(130);
     });
     if let Err(error) = installed {
@@ -48,8 +47,10 @@ pub(super) fn run(jail: &Jail, program: &Program) -> Result<Judgement, JailError
             true => Err(JailError::Interrupted),
         };
         RUNNING.fetch_sub(1, Ordering::SeqCst);
-        while matches!(judged, Err(JailError::Interrupted)) {
-            thread::park();
+        if matches!(judged, Err(JailError::Interrupted)) {
+            loop {
+                thread::park();
+            }
         }
         judged
     };

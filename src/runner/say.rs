@@ -4,9 +4,17 @@ use super::contest;
 use super::entry::Entry;
 use crate::record::{Problem, Summary};
 
+/// Writes a line to stderr. If nobody reads it any more, the evaluation goes on all the same: `eprintln` would panic.
+macro_rules! put {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 /// One line from passk.
 pub(super) fn line(text: &str) {
-    eprintln!("passk: {text}");
+    put!("passk: {text}");
 }
 
 /// What is about to be done for a label.
@@ -21,9 +29,9 @@ pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Proble
     match outcome {
         Ok(problem) => {
             let tally = format!("{}/{}", problem.tally.c, problem.tally.n);
-            eprintln!("[{at:>width$}/{of}] {name}   {tally}   {}", problem.verdict_line());
+            put!("[{at:>width$}/{of}] {name}   {tally}   {}", problem.verdict_line());
         }
-        Err(why) => eprintln!("[{at:>width$}/{of}] {name}   FAILED\n{why}"),
+        Err(why) => put!("[{at:>width$}/{of}] {name}   FAILED\n{why}"),
     }
 }
 
@@ -37,9 +45,12 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
         ),
         _ => String::new(),
     };
-    eprintln!(
+    put!(
         "\n{} on {} · {} prompts · n {}{sampling}",
-        summary.label, summary.dataset, print.prompt_format, summary.num_samples
+        summary.label,
+        summary.dataset,
+        print.prompt_format,
+        summary.num_samples
     );
     let scores: Vec<String> = entry
         .ks
@@ -58,10 +69,11 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
             false => format!("{} · {} of {} problems", scores.join(" · "), summary.problems, summary.problems_of),
         },
     );
+    let n = summary.num_samples;
     let too_large: Vec<String> =
-        [5, 10].iter().filter(|k| **k > summary.num_samples).map(|k| format!("pass@{k}")).collect();
-    if !too_large.is_empty() && entry.ks == contest::usual_ks(summary.num_samples) {
-        row("", &format!("{} left out: n is {}", too_large.join(", "), summary.num_samples));
+        contest::USUAL_KS[..3].iter().filter(|&&k| k > n).map(|k| format!("pass@{k}")).collect();
+    if !too_large.is_empty() && entry.ks == contest::usual_ks(n) {
+        row("", &format!("{} left out: n is {n}", too_large.join(", ")));
     }
     row("verdicts", &summary.verdict_line());
     if let Some(mean) = summary.mean_completion_tokens {
@@ -81,7 +93,12 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
 }
 
 fn row(key: &str, value: &str) {
-    eprintln!("  {key:<10}{value}");
+    put!("  {key:<10}{value}");
+}
+
+/// Where the work can be taken up after Ctrl-C.
+pub(super) fn interrupted(again: &str) {
+    put!("\npassk: interrupted; what was judged is kept. To go on:\n    {again}");
 }
 
 /// The command that was typed, to be typed again.

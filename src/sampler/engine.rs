@@ -44,7 +44,7 @@ impl Sampler for Engine {
         let mut waiting = requests.iter().zip(prompts);
         let mut cache = self.model.cache();
         let mut opening: Option<Opening> = None;
-        let mut active: Vec<Sequence> = Vec::with_capacity(self.batch);
+        let mut active: Vec<Sequence> = Vec::new();
         loop {
             while active.len() < self.batch {
                 match opening.as_mut().and_then(Opening::next_index) {
@@ -69,7 +69,7 @@ impl Sampler for Engine {
                 return Ok(());
             }
             let tokens = self.step(&mut active, &mut cache)?;
-            let mut running = Vec::with_capacity(self.batch);
+            let mut running = Vec::with_capacity(active.len());
             for (mut sequence, token) in active.into_iter().zip(tokens) {
                 match sequence.accept(token, self)? {
                     Some(finish) => hand_over(sequence, finish, &mut cache, self, done)?,
