@@ -220,16 +220,13 @@ pub fn assert_with_insta(snapshots: &Path, label: &str, dataset: &str, whole: &S
     let outcome = silence_stdout(|| settings.bind(|| panic::catch_unwind(|| insta::assert_snapshot!(dataset, text))));
     panic::set_hook(hook);
 
+    let accepted = Snapshot::read(&path).ok().flatten();
     let (path, new) = (path.display(), new.display());
     match outcome.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default()) {
-        _ if Snapshot::read(&snapshots.join(label).join(format!("{dataset}.snap")))
-            .is_ok_and(|now| now.as_ref() == Some(whole)) =>
-        {
-            format!("holds ({path})")
-        }
+        _ if accepted.as_ref() == Some(whole) => format!("holds ({path})"),
         _ if written().is_some() && written() != before => format!("to review: {new} (`cargo insta review`)"),
         Err(panic) if !panic.starts_with("snapshot assertion") => format!("could not be written at {new}: {panic}"),
-        _ => format!("not as in {path}; nothing was written (CI or INSTA_UPDATE)"),
+        _ => format!("new, or not as in {path}; nothing was written (CI or INSTA_UPDATE)"),
     }
 }
 

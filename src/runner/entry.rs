@@ -203,11 +203,16 @@ impl Entry {
         let ks = if whole { self.ks.as_slice() } else { &[] };
         let (summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
         let everything = record::problems(&ids, &records, self.num_samples);
+        // One problem looked at again does not take the place of the whole run's summary.
+        let kept = match everything.len() == ids.len() {
+            true => Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0,
+            false => summary.clone(),
+        };
         let written = self
             .journal
             .sort(&mut records, &ids)
             .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
-            .and_then(|()| self.journal.write("summary.json", &pretty(&summary)));
+            .and_then(|()| self.journal.write("summary.json", &pretty(&kept)));
         let review = match &written {
             Ok(()) if !whole => "not compared: some problems were not judged".into(),
             Ok(()) => self.update_snapshot(contest, &problems, &ids),

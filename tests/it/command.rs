@@ -38,6 +38,15 @@ fn evaluate_leaves_the_same_records_as_a_harness() {
     assert_eq!(keys.iter().map(|key| key.1).take(6).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
     // A second time there is nothing left to do.
     run(&mut place.passk(&EVALUATE)).with_code(0).saying(&["0 completions to judge, 60 kept from before"]);
+    // Nor does one problem looked at again take the place of the whole run's results.
+    let results = || std::fs::read_to_string(place.run_folder().join("results_micro.csv")).unwrap();
+    let summary = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(place.run_folder().join("summary.json")).unwrap()).unwrap()
+    };
+    let (before, score) = (results(), summary()["pass_at_k"].clone());
+    let one = [&EVALUATE[..], &[&keys[0].0]].concat();
+    run(&mut place.passk(&one)).with_code(0).saying(&["1 of 10 problems"]);
+    assert_eq!((results(), &summary()["pass_at_k"], &summary()["problems"]), (before, &score, &10.into()));
 }
 
 #[test]
@@ -69,7 +78,7 @@ fn begin(place: &Workplace) -> (Child, PathBuf) {
     loop {
         assert!(Instant::now() < deadline, "nothing was judged");
         std::thread::sleep(Duration::from_millis(5));
-        if place.path("storage/runs").is_dir() {
+        if std::fs::read_dir(place.path("storage/runs")).is_ok_and(|runs| runs.count() == 1) {
             let journal = place.run_folder().join("samples.jsonl");
             if std::fs::read_to_string(&journal).is_ok_and(|text| text.lines().count() >= 5) {
                 return (child, journal);
