@@ -174,20 +174,22 @@ impl Problem {
 
 /// The problems among `tasks` whose samples 0..num_samples are all judged, in that order.
 pub fn problems(tasks: &[TaskId], samples: &[SampleRecord], num_samples: u32) -> Vec<Problem> {
-    let by_task = by_task(samples, num_samples);
-    let judged = |task: &TaskId| {
-        let samples = by_task.get(task).filter(|samples| samples.len() as u32 == num_samples)?;
-        Some(Problem::count(task, samples.iter().copied()))
-    };
-    tasks.iter().filter_map(judged).collect()
+    let count = |(task, samples): (&TaskId, Vec<&SampleRecord>)| Problem::count(task, samples);
+    complete(tasks, samples, num_samples).into_iter().map(count).collect()
 }
 
-fn by_task(samples: &[SampleRecord], num_samples: u32) -> HashMap<&TaskId, Vec<&SampleRecord>> {
+/// Those problems with their samples.
+fn complete<'a>(
+    tasks: &'a [TaskId],
+    samples: &'a [SampleRecord],
+    num_samples: u32,
+) -> Vec<(&'a TaskId, Vec<&'a SampleRecord>)> {
     let mut by_task: HashMap<&TaskId, Vec<&SampleRecord>> = HashMap::new();
     for sample in samples.iter().filter(|sample| sample.sample < num_samples) {
         by_task.entry(&sample.task_id).or_default().push(sample);
     }
-    by_task
+    let of = |task| Some((task, by_task.remove(task).filter(|samples| samples.len() as u32 == num_samples)?));
+    tasks.iter().filter_map(of).collect()
 }
 
 fn verdict_line(verdicts: &BTreeMap<Verdict, u32>) -> String {
@@ -249,10 +251,10 @@ impl Summary {
         ks: &[u32],
         effort: Effort,
     ) -> (Summary, Vec<Problem>) {
-        let by_task = by_task(samples, num_samples);
-        let of = |task: &TaskId| by_task.get(task).filter(|samples| samples.len() as u32 == num_samples);
-        let judged: Vec<&SampleRecord> = tasks.iter().filter_map(of).flatten().copied().collect();
-        let problems = problems(tasks, samples, num_samples);
+        let complete = complete(tasks, samples, num_samples);
+        let problems: Vec<Problem> =
+            complete.iter().map(|(task, samples)| Problem::count(task, samples.iter().copied())).collect();
+        let judged: Vec<&SampleRecord> = complete.into_iter().flat_map(|(_, samples)| samples).collect();
 
         let tallies: Vec<Tally> = problems.iter().map(|problem| problem.tally).collect();
         let estimates: Vec<_> = ks.iter().filter_map(|&k| Some((k, score::pass_at_k(&tallies, k)?))).collect();

@@ -58,8 +58,7 @@ pub(super) fn tasks(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Task>,
 }
 
 impl Selection {
-    /// Whether the problem `id`, shown as `name`, is wanted.
-    /// `whole` holds every complete name and id.
+    /// Whether the problem `id`, shown as `name`, is wanted. `whole` holds every complete name and id.
     pub(super) fn wants(&self, name: &str, id: &str, whole: &HashSet<&str>) -> bool {
         let matches = |filter: &String| {
             let equal = filter == name || filter == id;
