@@ -42,6 +42,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use thiserror::Error;
 
 pub use self::group::kill_all;
@@ -92,18 +93,76 @@ impl Limits {
     }
 }
 
-/// How much a program is kept from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much a program is kept from, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Isolation {
-    /// Resource limits and process groups only: the program runs as us and can do what we can. Further levels come.
+    /// Resource limits and process groups only: the program runs as us and can do what we can.
     None,
+    /// Landlock and seccomp.
+    Landlock,
+    /// Namespaces of its own, no capabilities, Landlock and seccomp.
+    Namespaces,
+    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program.
+    Full,
+}
+
+impl Isolation {
+    /// Every level, weakest first.
+    pub const ALL: [Isolation; 4] = [Isolation::None, Isolation::Landlock, Isolation::Namespaces, Isolation::Full];
 }
 
 impl fmt::Display for Isolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Isolation::None => "none",
+            Isolation::Landlock => "landlock",
+            Isolation::Namespaces => "namespaces",
+            Isolation::Full => "full",
         })
+    }
+}
+
+/// How an interpreter comes to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Start {
+    /// A fork of one that waits with the standard library imported.
+    Warm,
+    /// A fresh one each time.
+    Cold,
+}
+
+impl Start {
+    /// Both.
+    pub const ALL: [Start; 2] = [Start::Warm, Start::Cold];
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Start::Warm => "warm",
+            Start::Cold => "cold",
+        })
+    }
+}
+
+/// How programs are to be run.
+#[derive(Clone, Debug)]
+pub struct JailOptions {
+    /// The level; without one the best that holds.
+    pub isolation: Option<Isolation>,
+    /// Whoever asks understands that at [`Isolation::None`] programs run with the user's rights.
+    pub consent: bool,
+    /// How the interpreter is started.
+    pub start: Start,
+    /// Whether every pass is judged again with candidate and tests in processes of their own.
+    pub split: bool,
+    /// The executable that hosts the supervisor: one that calls `jail::host` first of all. Without one, this executable.
+    pub host: Option<PathBuf>,
+}
+
+impl Default for JailOptions {
+    fn default() -> JailOptions {
+        JailOptions { isolation: None, consent: false, start: Start::Warm, split: true, host: None }
     }
 }
 
@@ -171,6 +230,14 @@ pub enum JailError {
         /// What the system said.
         cause: io::Error,
     },
+    /// The level that was asked for does not hold here.
+    #[error("isolation `{level}` does not hold here: {why}")]
+    Level {
+        /// What was asked for.
+        level: Isolation,
+        /// What is missing.
+        why: String,
+    },
     /// The program was killed by [`kill_all`].
     #[error("interrupted")]
     Interrupted,
@@ -187,8 +254,11 @@ impl Jail {
     /// A jail around `python`. An empty program is run in it first: what the jail needs is tried, not assumed.
     ///
     /// # Errors
-    /// When that program does not pass.
-    pub fn new(python: Python, limits: Limits) -> Result<Jail, JailError> {
+    /// When that program does not pass, or the level asked for is none that holds.
+    pub fn new(python: Python, limits: Limits, options: JailOptions) -> Result<Jail, JailError> {
+        if let Some(level) = options.isolation.filter(|level| *level != Isolation::None) {
+            return Err(JailError::Level { level, why: "it is not built yet".into() });
+        }
         let jail = Jail { python, limits };
         match jail.run_source("")? {
             Judgement { verdict: Verdict::Passed, .. } => Ok(jail),

@@ -10,7 +10,7 @@ use super::entry::{Entry, Origin, Reference};
 use super::{RunnerError, Selection, interrupt, say};
 use crate::args::{Contestants, Gate, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
-use crate::jail::{Jail, Limits, Python};
+use crate::jail::{Jail, JailOptions, Limits, Python};
 use crate::journal::{Journal, pretty};
 use crate::model::{Config, DEVICE, DTYPE, find_folder};
 use crate::prompt::Format;
@@ -90,7 +90,7 @@ impl Contest {
         let mut contest = Contest {
             index: tasks.iter().map(|task| task.id.clone()).zip(0..).collect(),
             stops: suite.stops(),
-            jail: Jail::new(python, limits)?,
+            jail: Jail::new(python, limits, JailOptions::default())?,
             snapshots: PathBuf::from("snapshots"),
             entries: Vec::new(),
             qualified: contestants.len() > 1,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use passk::jail::{Isolation, Jail, JailError, Limits, Python};
+use passk::jail::{Isolation, Jail, JailError, JailOptions, Limits, Python};
 use passk::program::Program;
 use passk::verdict::Verdict::{self, *};
 
@@ -151,8 +151,17 @@ fn tight() -> Limits {
     }
 }
 
+fn options() -> JailOptions {
+    JailOptions {
+        isolation: Some(Isolation::None),
+        consent: true,
+        host: Some(env!("CARGO_BIN_EXE_passk").into()),
+        ..JailOptions::default()
+    }
+}
+
 fn jail(limits: Limits) -> Jail {
-    Jail::new(python(), limits).expect("an empty program passes")
+    Jail::new(python(), limits, options()).expect("an empty program passes")
 }
 
 /// Calls `work` for each item, on so many threads; panics in it are failures of the test.
@@ -377,13 +386,13 @@ fn an_old_interpreter_is_an_error_with_a_remedy() {
 fn an_interpreter_that_dies_before_the_program_is_no_verdict() {
     let path = "/bin/false".into();
     let python = Python { path, version: "3.8.0".into(), packages: Vec::new() };
-    let error = Jail::new(python, generous()).unwrap_err();
+    let error = Jail::new(python, generous(), options()).unwrap_err();
     assert!(matches!(error, JailError::NotBegun { .. }), "{error:?}");
     assert!(error.to_string().contains("exit status: 1"), "{error}");
 }
 
 #[test]
 fn limits_under_which_nothing_starts_are_no_verdict() {
-    let error = Jail::new(python(), Limits { memory_bytes: 1 << 20, ..generous() }).unwrap_err();
+    let error = Jail::new(python(), Limits { memory_bytes: 1 << 20, ..generous() }, options()).unwrap_err();
     assert!(matches!(error, JailError::Start { .. } | JailError::NotBegun { .. }), "{error:?}");
 }
