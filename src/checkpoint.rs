@@ -79,9 +79,33 @@ impl Checkpoint {
     /// # Errors
     /// If there is no such tensor, or its bytes cannot be read or fail their checksum.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| "there is no such tensor".into());
-        let values = tensor.and_then(|tensor| tensor.read_f32(&self.file));
-        values.map_err(|trouble| unreadable(&self.path, trouble.of(&format!("tensor {name}"))))
+        let elements = self.tensor(name)?.elements();
+        let mut values = Vec::new();
+        if values.try_reserve_exact(elements).is_err() {
+            let trouble = format!("tensor {name}: no memory for its {elements} elements");
+            return Err(unreadable(&self.path, trouble.into()));
+        }
+        values.resize(elements, 0.0);
+        self.read_f32_into(name, &mut values)?;
+        Ok(values)
+    }
+
+    /// As [`read_f32`](Self::read_f32), into memory that is there already: a part of a larger matrix, say.
+    ///
+    /// # Errors
+    /// As `read_f32`; also if `values` has not as many elements as the tensor. `values` may hold anything then.
+    pub fn read_f32_into(&self, name: &str, values: &mut [f32]) -> Result<(), CheckpointError> {
+        let tensor = self.tensor(name)?;
+        let read = match tensor.elements() == values.len() {
+            true => tensor.read_f32(&self.file, values),
+            false => Err(format!("it has {} elements, not {}", tensor.elements(), values.len()).into()),
+        };
+        read.map_err(|trouble| unreadable(&self.path, trouble.of(&format!("tensor {name}"))))
+    }
+
+    fn tensor(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
+        let missing = || unreadable(&self.path, format!("tensor {name}: there is no such tensor").into());
+        self.tensors.get(name).ok_or_else(missing)
     }
 
     /// Number of parameters: elements of floating-point tensors, tied ones counted once and the

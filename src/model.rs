@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use block::{Block, Rotary};
 pub use cache::{Cache, Span};
-pub use config::{Config, ConfigError, find_folder};
+pub use config::{CONFIG_FILES, Config, ConfigError, RopeScaling, find_folder};
 pub(crate) use math::exp;
 
 /// The fewest rows of a matrix product with `out` columns.

@@ -29,25 +29,56 @@ impl Member {
     /// multiples of 8 but for the last. A range that is the whole member is checked against its
     /// CRC-32, which PyTorch itself never does.
     pub(super) fn read(&self, file: &File, start: u64, size: u64, mut sink: impl FnMut(&[u8])) -> Result<(), Trouble> {
-        let whole = (start, size) == (self.start, self.size) && self.crc32 != 0;
-        let mut crc32 = flate2::Crc::new();
+        let mut sum = Sum::of(self, start, size);
         let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(size).unwrap_or(CHUNK_BYTES))];
         let mut done = 0;
         while done < size {
             let length = (buffer.len() as u64).min(size - done) as usize;
             let chunk = &mut buffer[..length];
             file.read_exact_at(chunk, start + done)?;
-            if whole {
-                crc32.update(chunk);
-            }
+            sum.update(chunk);
             sink(chunk);
             done += length as u64;
         }
-        if whole && crc32.sum() != self.crc32 {
-            let remedy = "the file is damaged; copy it again";
-            return Err(format!("its bytes do not match their CRC-32; {remedy}").into());
+        sum.check()
+    }
+
+    /// Fills `bytes` with what lies from `start` on, checked as by [`read`](Self::read).
+    pub(super) fn read_into(&self, file: &File, start: u64, bytes: &mut [u8]) -> Result<(), Trouble> {
+        let mut sum = Sum::of(self, start, bytes.len() as u64);
+        let mut at = start;
+        // In chunks, so that a chunk is summed up while it is still in the processor's cache.
+        for chunk in bytes.chunks_mut(CHUNK_BYTES) {
+            file.read_exact_at(chunk, at)?;
+            sum.update(chunk);
+            at += chunk.len() as u64;
         }
-        Ok(())
+        sum.check()
+    }
+}
+
+/// The CRC-32 of a range while it is read, if the range is a whole member with a known one.
+struct Sum(Option<(flate2::Crc, u32)>);
+
+impl Sum {
+    fn of(member: &Member, start: u64, size: u64) -> Self {
+        let whole = (start, size) == (member.start, member.size) && member.crc32 != 0;
+        Self(whole.then(|| (flate2::Crc::new(), member.crc32)))
+    }
+
+    fn update(&mut self, chunk: &[u8]) {
+        if let Some((sum, _)) = &mut self.0 {
+            sum.update(chunk);
+        }
+    }
+
+    fn check(self) -> Result<(), Trouble> {
+        match self.0 {
+            Some((sum, expected)) if sum.sum() != expected => {
+                Err("its bytes do not match their CRC-32; the file is damaged; copy it again".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

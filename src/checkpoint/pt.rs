@@ -232,8 +232,8 @@ impl<'p> Reader<'_, 'p> {
     fn number(&mut self, value: Value<'p>) -> Option<f64> {
         self.pickle.scalar(value).or_else(|| {
             let tensor = self.tensor(value).ok()?;
-            let values = (tensor.elements() == 1).then(|| tensor.read_f32(self.file).ok())??;
-            values.first().map(|&value| value.into())
+            let mut value = [0.0];
+            (tensor.elements() == 1 && tensor.read_f32(self.file, &mut value).is_ok()).then_some(value[0].into())
         })
     }
 }

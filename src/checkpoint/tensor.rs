@@ -57,10 +57,10 @@ impl DType {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)
     }
 
-    /// Appends little-endian elements to `values`, each as its nearest f32.
-    fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
-        fn each<const N: usize>(bytes: &[u8], values: &mut Vec<f32>, convert: impl Fn([u8; N]) -> f32) {
-            values.extend(bytes.as_chunks::<N>().0.iter().map(|&b| convert(b)));
+    /// Writes little-endian elements to `values`, which has room for exactly all of them, each as its nearest f32.
+    fn decode(self, bytes: &[u8], values: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], values: &mut [f32], convert: impl Fn([u8; N]) -> f32) {
+            values.iter_mut().zip(bytes.as_chunks::<N>().0).for_each(|(value, &b)| *value = convert(b));
         }
         match self {
             Self::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
@@ -159,27 +159,26 @@ impl TensorInfo {
         (self.start, &self.shape, &self.strides)
     }
 
-    /// The values in row-major order.
-    pub(super) fn read_f32(&self, file: &File) -> Result<Vec<f32>, Trouble> {
+    /// The values in row-major order, into `values`, which has room for exactly all of them.
+    pub(super) fn read_f32(&self, file: &File, values: &mut [f32]) -> Result<(), Trouble> {
         if self.elements == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let element = self.dtype.size_in_bytes();
         // An expanded tensor repeats its storage; without this a small file could ask for any amount.
-        if self.elements as u64 > self.storage.size / element as u64 {
+        if self.elements as u64 > self.storage.size / self.dtype.size_in_bytes() as u64 {
             return Err("it has more elements than its storage; save it after `.contiguous()`".into());
         }
-        let mut stored = with_room_for(self.span)?;
-        let bytes = (self.span * element) as u64;
-        self.storage.read(file, self.start, bytes, |chunk| self.dtype.decode(chunk, &mut stored))?;
         if self.is_contiguous() {
-            return Ok(stored);
+            return self.read_span(file, values);
         }
-        let mut values = with_room_for(self.elements)?;
+        let mut stored = Vec::new();
+        stored.try_reserve_exact(self.span).map_err(|_| format!("no memory for its {} elements", self.span))?;
+        stored.resize(self.span, 0.0);
+        self.read_span(file, &mut stored)?;
         let mut index = vec![0; self.shape.len()];
         let mut at = 0;
-        for _ in 0..self.elements {
-            values.push(stored[at]);
+        for value in values {
+            *value = stored[at];
             // Count up `index` like an odometer, moving `at` by the strides.
             for axis in (0..index.len()).rev() {
                 index[axis] += 1;
@@ -191,7 +190,21 @@ impl TensorInfo {
                 index[axis] = 0;
             }
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// What lies from the first element to the last.
+    fn read_span(&self, file: &File, values: &mut [f32]) -> Result<(), Trouble> {
+        if self.dtype == DType::F32 && cfg!(target_endian = "little") {
+            return self.storage.read_into(file, self.start, bytemuck::cast_slice_mut(values));
+        }
+        let element = self.dtype.size_in_bytes();
+        let mut rest = values;
+        self.storage.read(file, self.start, (self.span * element) as u64, |chunk| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(chunk.len() / element);
+            self.dtype.decode(chunk, now);
+            rest = later;
+        })
     }
 
     fn is_contiguous(&self) -> bool {
@@ -202,10 +215,4 @@ impl TensorInfo {
             fits
         })
     }
-}
-
-fn with_room_for(elements: usize) -> Result<Vec<f32>, Trouble> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(elements).map_err(|_| format!("no memory for its {elements} elements"))?;
-    Ok(values)
 }

@@ -142,10 +142,9 @@ impl Rotary {
     pub(super) fn new(config: &Config) -> Rotary {
         let head_dim = config.head_dim();
         let mut table = Vec::with_capacity(config.max_seq_len * head_dim / 2);
+        let frequencies = config.rotary_frequencies();
         for position in 0..config.max_seq_len {
-            for pair in 0..head_dim / 2 {
-                let exponent = (2 * pair) as f32 / head_dim as f32;
-                let frequency = 1.0 / libm::powf(config.rope_theta, exponent);
+            for frequency in &frequencies {
                 let angle = position as f32 * frequency;
                 table.push((libm::cosf(angle), libm::sinf(angle)));
             }
