@@ -84,6 +84,9 @@ pub struct EvaluateArgs {
     /// At most so many problems, drawn by a hash of their ids
     #[arg(long, value_name = "N")]
     pub max_tasks: Option<usize>,
+    /// Tell no MLflow server of it, whatever MLFLOW_TRACKING_URI says
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_mlflow: bool,
     /// Checkpoints, datasets and runs
     #[arg(long, value_name = "DIR", default_value = "storage")]
     pub storage: PathBuf,
@@ -143,6 +146,8 @@ pub struct Settings {
     pub fresh: bool,
     /// At most so many problems.
     pub max_tasks: Option<usize>,
+    /// Whether an MLflow server may be told of it.
+    pub mlflow: bool,
     /// The storage root.
     pub storage: PathBuf,
     /// Where the summary goes too.
@@ -203,6 +208,7 @@ impl EvaluateArgs {
             model_dir: self.model_dir,
             fresh: self.fresh,
             max_tasks: self.max_tasks,
+            mlflow: !self.no_mlflow,
             storage: self.storage,
             json: self.json,
         })

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::file::write_atomically;
+use crate::http;
 use crate::task::Task;
 
 /// Why a dataset could not be read or fetched.
@@ -171,19 +172,9 @@ pub fn fetch(source: &Source, storage: &Path, mirror: Option<&str>) -> Result<(P
 }
 
 fn download(url: &str) -> Result<Vec<u8>, String> {
-    // reqwest is built without a TLS provider of its own choice; a second call finds this one already installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let get = || -> Result<Vec<u8>, reqwest::Error> {
-        let client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let client = http::client(Duration::from_secs(60))?;
         Ok(client.get(url).send()?.error_for_status()?.bytes()?.to_vec())
     };
-    get().map_err(|error| {
-        let mut causes = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            causes = format!("{causes}: {cause}");
-            source = cause.source();
-        }
-        causes
-    })
+    get().map_err(http::causes)
 }

@@ -181,7 +181,8 @@ pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     json
 }
 
-fn take_lock(folder: &Path) -> Result<File, JournalError> {
+/// Holds a run's folder until the returned file is dropped.
+pub fn take_lock(folder: &Path) -> Result<File, JournalError> {
     let path = folder.join(".lock");
     let io = |source| JournalError::Io { verb: "lock", path: path.clone(), source };
     let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;

@@ -22,6 +22,7 @@ pub mod args;
 pub mod checkpoint;
 pub mod dataset;
 mod file;
+mod http;
 pub mod jail;
 pub mod journal;
 pub mod model;
@@ -36,6 +37,7 @@ pub mod snapshot;
 pub mod suite;
 pub mod task;
 pub mod tokenizer;
+pub mod track;
 pub mod verdict;
 
 pub use dataset::DatasetError;

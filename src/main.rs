@@ -10,6 +10,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use passk::args::{EvaluateArgs, with_twins};
 use passk::checkpoint::Checkpoint;
 use passk::runner::{self, Selection};
+use passk::track::{self, Outcome, Server};
 use passk::{dataset, suite};
 
 /// Evaluates code-generation checkpoints: pass@k for HumanEval-like benchmarks
@@ -40,6 +41,12 @@ enum Command {
         #[arg(long)]
         exact: bool,
     },
+    /// Send the runs that MLflow (MLFLOW_TRACKING_URI) does not have yet; twice is harmless
+    Sync {
+        /// Whose runs
+        #[arg(long, value_name = "DIR", default_value = "storage")]
+        storage: PathBuf,
+    },
     /// Show what a checkpoint holds, without loading its weights
     Inspect {
         /// A .pt file
@@ -59,13 +66,15 @@ fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().collect();
     let command = Cli::command()
         .mut_subcommand("evaluate", |command| with_twins(command, &argv))
-        .mut_subcommand("fetch", |command| with_twins(command, &argv));
+        .mut_subcommand("fetch", |command| with_twins(command, &argv))
+        .mut_subcommand("sync", |command| with_twins(command, &argv));
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         Command::Evaluate { dataset, evaluate, filter, skip, exact } => {
             self::evaluate(&dataset, evaluate, &Selection { filters: filter, skip, exact })
         }
         Command::Inspect { checkpoint } => inspect(&checkpoint),
+        Command::Sync { storage } => sync(&storage),
         Command::Fetch { name, storage } => fetch(&name, &storage),
     };
     done.unwrap_or_else(|error| {
@@ -91,6 +100,29 @@ fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {
     let (path, rows) = dataset::fetch(source, storage, mirror.as_deref())?;
     println!("{name}: {rows} tasks in {}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn sync(storage: &Path) -> Result<ExitCode> {
+    let Some(server) = Server::from_env()? else {
+        bail!("no MLflow server is named: set MLFLOW_TRACKING_URI to its http:// or https:// address");
+    };
+    let (mut sent, mut there, mut kept) = (0, 0, 0);
+    track::sync(&storage.join("runs"), &server, &mut |folder, outcome| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        match outcome {
+            Ok(Outcome::Sent(url, remark)) => {
+                sent += 1;
+                eprintln!("{name}: {url}{}", remark.map(|remark| format!(" ({remark})")).unwrap_or_default());
+            }
+            Ok(Outcome::There) => there += 1,
+            Err(error) => {
+                kept += 1;
+                eprintln!("{name}: {error}");
+            }
+        }
+    })?;
+    eprintln!("{}: {sent} sent, {there} there already, {kept} kept", server.address());
+    Ok(if kept == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn inspect(path: &Path) -> Result<ExitCode> {

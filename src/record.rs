@@ -3,6 +3,7 @@
 //! No record of a sample holds a time, so that a run's samples are the same bytes however often it was interrupted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,13 @@ pub struct Run {
     pub fingerprint: Fingerprint,
 }
 
+impl Run {
+    /// The pipeline that trained the checkpoint: the folder of a `checkpoint_*` file, the label of anything else.
+    pub fn pipeline(&self) -> &str {
+        self.checkpoint.as_ref().and_then(CheckpointRecord::folder).unwrap_or(&self.label)
+    }
+}
+
 /// Which checkpoint was sampled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointRecord {
@@ -38,6 +46,15 @@ pub struct CheckpointRecord {
     pub epoch: Option<f64>,
     /// Validation metrics at that epoch.
     pub val_metrics: BTreeMap<String, f64>,
+}
+
+impl CheckpointRecord {
+    /// `rho1` of `…/rho1/checkpoint_best.pt`.
+    fn folder(&self) -> Option<&str> {
+        let path = Path::new(&self.path);
+        let usual = path.file_name()?.to_str()?.starts_with("checkpoint_");
+        usual.then(|| path.parent()?.file_name()?.to_str())?
+    }
 }
 
 /// Two runs with equal fingerprints have equal samples.

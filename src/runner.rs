@@ -8,6 +8,7 @@ mod entry;
 mod harness;
 mod interrupt;
 mod say;
+mod tracking;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

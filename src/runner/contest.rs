@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::board::Board;
 use super::entry::{Entry, Origin, Reference};
+use super::tracking::Tracking;
 use super::{RunnerError, Selection, interrupt, say};
 use crate::args::{Contestants, Gate, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
@@ -38,6 +39,7 @@ pub(super) struct Contest {
     /// Several labels were asked for: test names carry theirs.
     qualified: bool,
     summaries: Mutex<Vec<Summary>>,
+    pub(super) tracking: Tracking,
 }
 
 /// The tasks of a suite, at most `--max-tasks` of them: those whose ids hash lowest, the same for everyone, for ever.
@@ -95,6 +97,7 @@ impl Contest {
             entries: Vec::new(),
             qualified: contestants.len() > 1,
             summaries: Mutex::default(),
+            tracking: Tracking::begin(settings.mlflow),
             settings,
             tasks,
             format,
@@ -173,6 +176,7 @@ impl Contest {
             reference,
             journal,
             selected,
+            conclusion: OnceLock::new(),
         })
     }
 
@@ -290,6 +294,8 @@ impl Contest {
                 if std::panic::catch_unwind(run).is_err() {
                     entry.board.close("harness: a bug in passk ended the evaluation; see stderr");
                 }
+                // Files are written, and sent, while the next entry is sampled.
+                entry.conclude(&contest);
             }
         })
     }
@@ -297,9 +303,11 @@ impl Contest {
     /// Waits for the worker, writes final files and snapshots, and says how it went. False when that failed.
     pub(super) fn finish(&self, worker: JoinHandle<()>) -> bool {
         let mut complete = worker.join().is_ok();
+        let mut tracked = self.tracking.finish();
         for entry in &self.entries {
-            complete &= entry.finish(self);
+            complete &= entry.finish(self, tracked.remove(entry.journal.folder()));
         }
+        self.tracking.remark();
         if let Some(path) = &self.settings.json {
             let summaries = self.summaries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             if let Err(error) = crate::file::write_atomically(path, &pretty(&*summaries)) {

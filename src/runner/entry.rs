@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::board::Board;
 use super::contest::Contest;
 use super::{interrupt, say};
 use crate::checkpoint::Checkpoint;
-use crate::journal::{Journal, pretty};
+use crate::journal::{Journal, JournalError, pretty};
 use crate::program::Program;
 use crate::record::{self, Effort, Problem, Run, SampleRecord, Summary};
 use crate::sampler::engine::Engine;
@@ -49,6 +49,17 @@ pub(super) struct Entry {
     /// Indices into the contest's tasks.
     pub(super) selected: Vec<usize>,
     pub(super) effort: Mutex<Effort>,
+    pub(super) conclusion: OnceLock<Conclusion>,
+}
+
+/// What a run came to.
+pub(super) struct Conclusion {
+    /// Of the selected problems.
+    summary: Summary,
+    problems: Vec<Problem>,
+    /// Every selected problem was judged.
+    whole: bool,
+    written: Result<(), JournalError>,
 }
 
 impl Entry {
@@ -192,34 +203,47 @@ impl Entry {
         ))
     }
 
-    /// Writes the run's final files and leaves the snapshot for review. False when something could not be done.
-    pub(super) fn finish(&self, contest: &Contest) -> bool {
+    /// Adds up, writes the run's final files, and hands a run whose every problem is judged to the tracker.
+    pub(super) fn conclude(&self, contest: &Contest) -> &Conclusion {
+        self.conclusion.get_or_init(|| {
+            let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
+            let mut records = self.board.records();
+            let effort = *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let selected: Vec<TaskId> = self.selected.iter().map(|&at| ids[at].clone()).collect();
+            // A problem that could not be judged blocks every k: the mean over the others is another quantity.
+            let whole = selected.iter().all(|task| self.board.missing(task, self.num_samples).is_empty());
+            let ks = if whole { self.ks.as_slice() } else { &[] };
+            let (summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
+            let everything = record::problems(&ids, &records, self.num_samples);
+            let all = everything.len() == ids.len();
+            // One problem looked at again does not take the place of the whole run's summary.
+            let kept = match all {
+                true => Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0,
+                false => summary.clone(),
+            };
+            let written = self
+                .journal
+                .sort(&mut records, &ids)
+                .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
+                .and_then(|()| self.journal.write("summary.json", &pretty(&kept)));
+            if all && written.is_ok() {
+                contest.tracking.push(self.journal.folder(), effort.programs > 0);
+            }
+            Conclusion { summary, problems, whole, written }
+        })
+    }
+
+    /// Leaves the snapshot for review and says how it went. False when something could not be done.
+    pub(super) fn finish(&self, contest: &Contest, tracked: Option<String>) -> bool {
+        let Conclusion { summary, problems, whole, written } = self.conclude(contest);
         let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
-        let mut records = self.board.records();
-        let effort = *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let selected: Vec<TaskId> = self.selected.iter().map(|&at| ids[at].clone()).collect();
-        // A problem that could not be judged blocks every k: the mean over the others is another quantity.
-        let whole = selected.iter().all(|task| self.board.missing(task, self.num_samples).is_empty());
-        let ks = if whole { self.ks.as_slice() } else { &[] };
-        let (summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
-        let everything = record::problems(&ids, &records, self.num_samples);
-        // One problem looked at again does not take the place of the whole run's summary.
-        let kept = match everything.len() == ids.len() {
-            true => Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0,
-            false => summary.clone(),
-        };
-        let written = self
-            .journal
-            .sort(&mut records, &ids)
-            .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
-            .and_then(|()| self.journal.write("summary.json", &pretty(&kept)));
-        let review = match &written {
+        let review = match written {
             Ok(()) if !whole => "not compared: some problems were not judged".into(),
-            Ok(()) => self.update_snapshot(contest, &problems, &ids),
+            Ok(()) => self.update_snapshot(contest, problems, &ids),
             Err(error) => error.to_string(),
         };
-        say::summary(self, &summary, &review);
-        contest.add_summary(summary);
+        say::summary(self, summary, &review, tracked);
+        contest.add_summary(summary.clone());
         written.is_ok()
     }
 

@@ -36,7 +36,7 @@ pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Proble
 }
 
 /// A few lines on a finished label: scores, verdicts, speed, and where to look.
-pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
+pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: Option<String>) {
     let print = &entry.run.fingerprint;
     let sampling = match &print.completions {
         crate::record::Completions::Model { sampling, device, dtype, .. } => format!(
@@ -90,6 +90,9 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str) {
     }
     row("run", &entry.journal.folder().display().to_string());
     row("snapshot", review);
+    if let Some(tracked) = tracked {
+        row("mlflow", &tracked);
+    }
 }
 
 fn row(key: &str, value: &str) {

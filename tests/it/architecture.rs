@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// The floors, ground first. A module may use modules of lower floors only.
-const FLOORS: [&[&str]; 6] = [
-    &["task", "verdict", "score", "tokenizer", "checkpoint", "file", "revision"],
+const FLOORS: [&[&str]; 7] = [
+    &["task", "verdict", "score", "tokenizer", "checkpoint", "file", "http", "revision"],
     &["program", "prompt", "dataset", "model"],
     &["suite", "jail", "sampler"],
     &["record", "args"],
     &["journal", "snapshot"],
+    &["track"],
     &["runner"],
 ];
 
@@ -86,5 +87,6 @@ fn what_must_never_be() {
     never("sampler", &["jail", "program", "verdict"]);
     never("jail", &["task", "suite", "sampler"]);
     never("snapshot", &["jail", "sampler", "model", "suite"]);
+    never("track", &["jail", "sampler", "model", "suite"]);
     never("journal", &["jail", "sampler", "model", "suite"]);
 }

@@ -83,7 +83,8 @@ impl Workplace {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars() {
-            if name.starts_with("PASSK_") || name.starts_with("INSTA_") || name == "CI" {
+            let ours = ["PASSK_", "INSTA_", "MLFLOW_", "GITHUB_", "NEXTEST"];
+            if name == "CI" || ours.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

@@ -1,0 +1,76 @@
+//! Runs back from a tracker: each becomes a run folder again, as it was sent.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::mlflow::{Experiment, artifact_path, tag};
+use super::{Server, TrackError};
+use crate::file::write_atomically;
+
+/// What came of an experiment.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    /// Run folders: `run.json`, `summary.json`, `samples.jsonl` and `results_<dataset>.csv` in each.
+    pub folders: Vec<PathBuf>,
+    /// Runs that are not among them, and why.
+    pub left_out: Vec<String>,
+}
+
+/// Downloads the finished runs of an experiment into a folder each under `into`, newest first, those of one dataset or
+/// all. A run that passk did not send is none of ours; one whose artifacts are out of reach is left out, by name.
+///
+/// # Errors
+/// The server or the experiment cannot be used; `into` cannot be written.
+pub fn fetch(server: &Server, dataset: Option<&str>, into: &Path) -> Result<Fetched, TrackError> {
+    let missing = || TrackError::Missing { server: server.address(), experiment: server.experiment.clone() };
+    let experiment = Experiment::open(server.rest()?, &server.experiment, false)?.ok_or_else(missing)?;
+    let mut fetched = Fetched::default();
+    for run in experiment.finished(dataset)? {
+        match folder(&experiment, &run, into) {
+            Ok(folder) => fetched.folders.push(folder),
+            Err(Trouble::Run(why)) => {
+                fetched.left_out.push(format!("{}: {why}", run["info"]["run_name"].as_str().unwrap_or("a run")));
+            }
+            Err(Trouble::Here(error)) => return Err(error),
+        }
+    }
+    Ok(fetched)
+}
+
+enum Trouble {
+    /// This run cannot be had.
+    Run(String),
+    /// None can.
+    Here(TrackError),
+}
+
+fn folder(experiment: &Experiment, run: &Value, into: &Path) -> Result<PathBuf, Trouble> {
+    let id = run["info"]["run_id"].as_str().unwrap_or_default();
+    let plain = |name: &str| {
+        let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        !name.is_empty() && !name.starts_with('.') && name.chars().all(fits)
+    };
+    let (Some(name), Some(dataset)) = (tag(run, "passk.run"), tag(run, "passk.dataset")) else {
+        return Err(Trouble::Run("it has no tag passk.run".into()));
+    };
+    // They become names of files here.
+    if !plain(id) || !plain(name) || !plain(dataset) {
+        return Err(Trouble::Run("its tags were edited".into()));
+    }
+    let root = run["info"]["artifact_uri"].as_str().unwrap_or_default();
+    let root = artifact_path(root)
+        .ok_or_else(|| Trouble::Run(format!("its files lie at {root}, where REST does not reach")))?;
+    let folder = into.join(format!("{name}-{}", &id[..id.len().min(8)]));
+    let samples = format!("samples_{dataset}.jsonl");
+    let results = format!("results_{dataset}.csv");
+    for (there, here) in
+        [("run.json", "run.json"), ("summary.json", "summary.json"), (&samples, "samples.jsonl"), (&results, &results)]
+    {
+        let bytes = experiment.artifact(root, there).map_err(|error| Trouble::Run(error.to_string()))?;
+        let path = folder.join(here);
+        write_atomically(&path, &bytes)
+            .map_err(|error| Trouble::Here(TrackError::Folder { path: path.clone(), cause: error.to_string() }))?;
+    }
+    Ok(folder)
+}
