@@ -34,6 +34,7 @@ mod judge;
 mod proc;
 mod python;
 mod spawn;
+mod stdio;
 mod watch;
 
 use std::fmt;
@@ -49,7 +50,7 @@ pub use self::group::kill_all;
 pub use self::python::Python;
 
 use self::folder::Folder;
-use crate::program::Program;
+use crate::program::{Program, Tests};
 use crate::verdict::{Judgement, Verdict};
 
 /// What one program may use.
@@ -260,9 +261,9 @@ impl Jail {
             return Err(JailError::Level { level, why: "it is not built yet".into() });
         }
         let jail = Jail { python, limits };
-        match jail.run_source("")? {
+        match jail.run_source("", None, &jail.limits)?.0 {
             Judgement { verdict: Verdict::Passed, .. } => Ok(jail),
-            Judgement { verdict, detail } => Err(JailError::Canary { path: jail.python.path, verdict, detail }),
+            Judgement { verdict, detail, .. } => Err(JailError::Canary { path: jail.python.path, verdict, detail }),
         }
     }
 
@@ -274,26 +275,47 @@ impl Jail {
     /// # Errors
     /// When the program could not be judged through no doing of its own. It may be tried again.
     pub fn run(&self, program: &Program) -> Result<Judgement, JailError> {
-        self.run_source(&program.source)
+        self.run_within(program, &self.limits)
     }
 
-    fn run_source(&self, source: &str) -> Result<Judgement, JailError> {
+    /// Runs `program` under limits other than the jail's own: some problems are known to need more.
+    ///
+    /// # Errors
+    /// As [`run`](Jail::run).
+    pub fn run_within(&self, program: &Program, limits: &Limits) -> Result<Judgement, JailError> {
+        match &program.tests {
+            Tests::Code { .. } => Ok(self.run_source(&program.source(), None, limits)?.0),
+            Tests::Stdio(tests) => stdio::judge(self, &program.candidate, tests, limits),
+        }
+    }
+
+    /// Runs a text, as a program of its own when it has an input. Returns what it did, and what it printed on stdout.
+    fn run_source(
+        &self,
+        source: &str,
+        input: Option<&str>,
+        limits: &Limits,
+    ) -> Result<(Judgement, Vec<u8>), JailError> {
         let folder = Folder::new()?;
         let nonce = nonce().map_err(JailError::Deliver)?;
-        let seen = spawn::spawn(&self.python, &self.limits, folder.path(), &nonce, source)
-            .and_then(|spawned| watch::watch(spawned, &self.limits));
+        let seen = spawn::spawn(&self.python, limits, folder.path(), &nonce, source, input)
+            .and_then(|spawned| watch::watch(spawned, limits));
         let place = folder.path().to_string_lossy().into_owned();
         let removed = folder.remove();
         let seen = seen?;
-        let judgement = judge::judge(&seen, &self.limits, &nonce, &place)
+        let mut judgement = judge::judge(&seen, limits, &nonce, &place)
             .map_err(|cause| JailError::NotBegun { path: self.python.path.clone(), cause })?;
         if removed.is_err() && judgement.verdict.passed() {
             // Emptied folders of passing programs are removed even from under odd permissions, so this one was made
             // to stay.
-            let detail = "left a folder that cannot be removed".into();
-            return Ok(Judgement { verdict: Verdict::Violation, detail });
+            let detail = "left a folder that cannot be removed";
+            return Ok((Judgement::new(Verdict::Violation, detail), seen.stdout));
         }
-        Ok(judgement)
+        if input.is_some() && judgement.verdict == Verdict::EarlyExit && seen.status.success() {
+            // `os._exit(0)`: of a program that is judged by what it prints, no report is needed.
+            judgement = Judgement { cpu: judgement.cpu, ..Judgement::new(Verdict::Passed, "") };
+        }
+        Ok((judgement, seen.stdout))
     }
 
     /// What really holds.

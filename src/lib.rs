@@ -26,6 +26,7 @@ mod http;
 pub mod jail;
 pub mod journal;
 pub mod model;
+pub mod output;
 pub mod program;
 pub mod prompt;
 pub mod record;

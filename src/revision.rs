@@ -1,7 +1,7 @@
 //! Which code made a sample.
 
 /// The sources whose change may change a sample or a verdict.
-const SOURCES: [&str; 30] = [
+const SOURCES: [&str; 32] = [
     include_str!("checkpoint.rs"),
     include_str!("checkpoint/archive.rs"),
     include_str!("checkpoint/discover.rs"),
@@ -17,12 +17,14 @@ const SOURCES: [&str; 30] = [
     include_str!("jail/python.rs"),
     include_str!("jail/runner.py"),
     include_str!("jail/spawn.rs"),
+    include_str!("jail/stdio.rs"),
     include_str!("jail/watch.rs"),
     include_str!("model.rs"),
     include_str!("model/block.rs"),
     include_str!("model/cache.rs"),
     include_str!("model/config.rs"),
     include_str!("model/math.rs"),
+    include_str!("output.rs"),
     include_str!("program.rs"),
     include_str!("prompt.rs"),
     include_str!("sampler.rs"),

@@ -1,8 +1,9 @@
 //! A benchmark problem as plain data.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The name of a problem, unique in its dataset: `HumanEval/3`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ impl fmt::Display for TaskId {
 }
 
 /// One problem: what the model is shown, and how its answer is checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Task {
     /// Unique in the dataset.
     pub id: TaskId,
@@ -42,7 +43,7 @@ pub struct Task {
 }
 
 /// How a program is checked. Appended to prompt and completion by [`Program::assemble`](crate::program::Program::assemble).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// Python text that defines `check(candidate)`, called with the function named `entry_point`.
@@ -54,6 +55,22 @@ pub enum Check {
     },
     /// Python statements, run in order.
     Asserts(Vec<String>),
+    /// Inputs and the outputs that go with them. The answer is a whole program that reads the one and prints the other.
+    #[serde(serialize_with = "tests_as_a_list")]
+    Stdio(Arc<[StdioTest]>),
+}
+
+/// What a program is given on stdin, and what it must print.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct StdioTest {
+    /// The whole of stdin.
+    pub input: String,
+    /// What stdout must agree with, see [`output::agree`](crate::output::agree). It is never handed to the program.
+    pub output: String,
+}
+
+fn tests_as_a_list<S: Serializer>(tests: &Arc<[StdioTest]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(tests.iter())
 }
 
 impl Task {

@@ -1,6 +1,7 @@
 //! What a program did. What *we* could not do is an error, never a verdict.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,11 @@ impl Verdict {
         self == Verdict::Passed
     }
 
+    /// Whether it is a limit of time that was reached. On a busy machine that may be no fault of the program's.
+    pub fn timed_out(self) -> bool {
+        matches!(self, Verdict::TimeoutCpu | Verdict::TimeoutWall)
+    }
+
     /// The name that stands in records: `wrong_answer`, `timeout_cpu`, ….
     pub fn name(self) -> &'static str {
         match self {
@@ -89,12 +95,24 @@ impl fmt::Display for Verdict {
 }
 
 /// A verdict with what the program said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// What the program did.
     pub verdict: Verdict,
     /// One line on why, e.g. `ZeroDivisionError: division by zero`; empty for a pass.
     pub detail: String,
+    /// Tests passed / tests, of problems with inputs and outputs only.
+    pub partial: Option<f64>,
+    /// Processor time that it took, where that can be known; the most of one test where there are several runs. Not
+    /// the same twice, and in no record of a sample.
+    pub cpu: Option<Duration>,
+}
+
+impl Judgement {
+    /// A verdict and why.
+    pub fn new(verdict: Verdict, detail: impl Into<String>) -> Judgement {
+        Judgement { verdict, detail: detail.into(), partial: None, cpu: None }
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) fn judge(seen: &Seen, limits: &Limits, nonce: &str, folder: &str) -> 
             Report::Garbled => (Verdict::Violation, "wrote to the report pipe".into()),
         },
     };
-    Ok(Judgement { verdict, detail: clean(&detail, folder) })
+    Ok(Judgement { cpu: seen.cpu, ..Judgement::new(verdict, clean(&detail, folder)) })
 }
 
 /// A limit that was reached, whatever the program says about itself.
@@ -194,6 +194,7 @@ mod tests {
         Seen {
             report: report.into(),
             tail: Vec::new(),
+            stdout: Vec::new(),
             stop: None,
             left_behind: LeftBehind::Nobody,
             cpu: Some(Duration::from_millis(20)),

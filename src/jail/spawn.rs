@@ -44,16 +44,18 @@ pub(super) struct Spawned {
     pub(super) report: OwnedFd,
 }
 
-/// Starts `source` in `folder`.
+/// Starts `source` in `folder`. With `input` it is run as a program of its own that reads this from stdin.
 pub(super) fn spawn(
     python: &Python,
     limits: &Limits,
     folder: &Path,
     nonce: &str,
     source: &str,
+    input: Option<&str>,
 ) -> Result<Spawned, JailError> {
     let failed = |cause| JailError::Start { path: python.path.clone(), cause };
-    let program = deliver(nonce, source).map_err(JailError::Deliver)?;
+    let program = deliver(&[nonce, "\n", source]).map_err(JailError::Deliver)?;
+    let input = input.map(|input| deliver(&[input])).transpose().map_err(JailError::Deliver)?;
     let (report, report_end) = io::pipe().map_err(failed)?;
     let (stdout, stdout_end) = io::pipe().map_err(failed)?;
     let (stderr, stderr_end) = io::pipe().map_err(failed)?;
@@ -63,19 +65,21 @@ pub(super) fn spawn(
         .args(FLAGS)
         .arg(RUNNER)
         .arg(report_end.as_raw_fd().to_string())
+        .arg(input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
         .args(&python.packages)
         .current_dir(folder)
         .env_clear()
         .envs(ENVIRONMENT)
         .env("HOME", folder)
         .env("TMPDIR", folder)
-        .stdin(program)
+        .stdin(Stdio::from(program))
         .stdout(stdout_end)
         .stderr(stderr_end);
-    confine(&mut command, limits, report_end.as_raw_fd());
+    let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(File::as_raw_fd)];
+    confine(&mut command, limits, inherited);
     let group = Group::start(|| command.spawn()).map_err(failed)?;
     // Our copies of the program's ends go with `command` and here; from now on the end of the pipes is its end.
-    drop((command, report_end));
+    drop((command, report_end, input));
     Ok(Spawned { group, stdout: stdout.into(), stderr: stderr.into(), report: owned(report) })
 }
 
@@ -83,17 +87,17 @@ fn owned(pipe: PipeReader) -> OwnedFd {
     pipe.into()
 }
 
-/// A nameless file with the nonce and the program, to be read from its start. A pipe would have to be fed.
-fn deliver(nonce: &str, source: &str) -> io::Result<Stdio> {
+/// A nameless file with these texts, to be read from its start. A pipe would have to be fed.
+fn deliver(texts: &[&str]) -> io::Result<File> {
     let mut file: File = tempfile::tempfile()?;
-    file.write_all(format!("{nonce}\n{source}").as_bytes())?;
+    file.write_all(texts.concat().as_bytes())?;
     file.rewind()?;
-    Ok(file.into())
+    Ok(file)
 }
 
-/// Has the child take its limits before it becomes the interpreter. `report` must stay open in us until it has.
+/// Has the child take its limits before it becomes the interpreter. `inherited` must stay open in us until it has.
 #[allow(unsafe_code)] // a closure between fork and exec cannot be had without
-fn confine(command: &mut Command, limits: &Limits, report: RawFd) {
+fn confine(command: &mut Command, limits: &Limits, inherited: [Option<RawFd>; 2]) {
     let parent = rustix::process::getpid();
     let cpu = limits.kernel_cpu_seconds();
     let rlimits = [
@@ -112,9 +116,11 @@ fn confine(command: &mut Command, limits: &Limits, report: RawFd) {
             limit(resource, soft, hard)?;
         }
         close_on_exec()?;
-        // SAFETY: the caller keeps the descriptor open until `spawn` has returned, which is after exec.
-        let report = unsafe { BorrowedFd::borrow_raw(report) };
-        rustix::io::fcntl_setfd(report, FdFlags::empty())?;
+        for fd in inherited.into_iter().flatten() {
+            // SAFETY: the caller keeps the descriptors open until `spawn` has returned, which is after exec.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
+        }
         Ok(())
     };
     // SAFETY: `enter` and what it calls make system calls on values that are its own. They allocate nothing and take

@@ -68,6 +68,8 @@ pub(super) struct Seen {
     pub(super) report: Vec<u8>,
     /// The last bytes of what was printed.
     pub(super) tail: Vec<u8>,
+    /// All of stdout, up to the limit of output.
+    pub(super) stdout: Vec<u8>,
     /// The limit of ours that it reached.
     pub(super) stop: Option<Stop>,
     /// Who was left.
@@ -127,7 +129,7 @@ pub(super) fn watch(spawned: Spawned, limits: &Limits) -> Result<Seen, JailError
     };
     stop = stop.or(drain.excess());
     let status = group.reap()?;
-    Ok(Seen { report: drain.report, tail: drain.tail, stop, left_behind, cpu, status })
+    Ok(Seen { report: drain.report, tail: drain.tail, stdout: drain.stdout, stop, left_behind, cpu, status })
 }
 
 /// Pauses that begin short and grow.
@@ -150,15 +152,26 @@ struct Drain {
     most_printed: u64,
     printed: u64,
     tail: Vec<u8>,
+    stdout: Vec<u8>,
     report: Vec<u8>,
 }
+
+/// Where stdout stands among the three.
+const STDOUT: usize = 0;
 
 /// Where the report pipe stands among the three.
 const REPORT: usize = 2;
 
 impl Drain {
     fn new(pipes: [OwnedFd; 3], most_printed: u64) -> Drain {
-        Drain { pipes: pipes.map(Some), most_printed, printed: 0, tail: Vec::new(), report: Vec::new() }
+        Drain {
+            pipes: pipes.map(Some),
+            most_printed,
+            printed: 0,
+            tail: Vec::new(),
+            stdout: Vec::new(),
+            report: Vec::new(),
+        }
     }
 
     fn all_closed(&self) -> bool {
@@ -232,6 +245,9 @@ impl Drain {
             self.report.extend_from_slice(bytes);
         } else {
             self.printed += bytes.len() as u64;
+            if place == STDOUT {
+                self.stdout.extend_from_slice(bytes);
+            }
             self.tail.extend_from_slice(bytes);
             let excess = self.tail.len().saturating_sub(TAIL_BYTES);
             self.tail.drain(..excess);

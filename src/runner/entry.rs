@@ -177,6 +177,8 @@ impl Entry {
             passed: judgement.verdict.passed(),
             verdict: judgement.verdict,
             detail: judgement.detail,
+            partial: judgement.partial,
+            plus: None,
             finish: sample.finish,
             tokens: sample.tokens,
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The floors, ground first. A module may use modules of lower floors only.
 const FLOORS: [&[&str]; 7] = [
-    &["task", "verdict", "score", "tokenizer", "checkpoint", "file", "http", "revision"],
+    &["task", "verdict", "score", "output", "tokenizer", "checkpoint", "file", "http", "revision"],
     &["program", "prompt", "dataset", "model"],
     &["suite", "jail", "sampler"],
     &["record", "args"],

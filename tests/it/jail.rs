@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use passk::jail::{Isolation, Jail, JailError, JailOptions, Limits, Python};
-use passk::program::Program;
+use passk::program::{Program, StdioTest, Tests};
+use passk::verdict::Judgement;
 use passk::verdict::Verdict::{self, *};
 
 /// A name, a program, and the verdicts that are right; more than one where versions of Python differ.
@@ -160,6 +161,11 @@ fn options() -> JailOptions {
     }
 }
 
+/// A program with its tests inside.
+fn program(text: impl Into<String>) -> Program {
+    Program { candidate: text.into(), tests: Tests::Code { text: String::new(), entry_point: None } }
+}
+
 fn jail(limits: Limits) -> Jail {
     Jail::new(python(), limits, options()).expect("an empty program passes")
 }
@@ -208,7 +214,7 @@ fn faults(jail: &Jail, notes: &Path, (name, source, expected): &Case) -> Vec<Str
         )
     };
     let begun = Instant::now();
-    let judged = jail.run(&Program { source });
+    let judged = jail.run(&program(source));
     let elapsed = begun.elapsed();
 
     let mut faults = Vec::new();
@@ -318,7 +324,7 @@ fn details_say_what_went_wrong() {
         ("raise OSError(27, 'File too large')", OutputLimit, "OSError: [Errno 27] File too large"),
     ];
     for (source, verdict, detail) in cases {
-        let judged = jail.run(&Program { source: source.into() }).unwrap();
+        let judged = jail.run(&program(source)).unwrap();
         assert_eq!((judged.verdict, judged.detail.as_str()), (verdict, detail), "{source}");
     }
 }
@@ -327,11 +333,12 @@ fn details_say_what_went_wrong() {
 fn the_same_program_is_judged_the_same() {
     let jail = jail(generous());
     let source = "import os, random\nclass C: pass\nraise ValueError(C(), os.getcwd(), random.random(), set('abcdefgh'), hash('x'), open('f', 'w').fileno())";
-    let program = Program { source: source.into() };
+    let program = program(source);
     let first = jail.run(&program).unwrap();
     assert_eq!(first.verdict, Exception);
     for _ in 0..3 {
-        assert_eq!(jail.run(&program).unwrap(), first);
+        let again = jail.run(&program).unwrap();
+        assert_eq!((again.verdict, &again.detail), (first.verdict, &first.detail));
     }
 }
 
@@ -346,7 +353,7 @@ fn programs_that_run_at_once_do_not_disturb_each_other() {
             "import os, time\nassert os.listdir() == []\nopen('mine', 'w').write('{number}')\ntime.sleep(0.1)\n\
              assert open('mine').read() == '{number}'\n{end}"
         );
-        let judged = jail.run(&Program { source }).unwrap();
+        let judged = jail.run(&program(source)).unwrap();
         let expected = if number % 2 == 0 { Passed } else { Signal };
         assert_eq!(judged.verdict, expected, "{number}: {}", judged.detail);
     });
@@ -395,4 +402,76 @@ fn an_interpreter_that_dies_before_the_program_is_no_verdict() {
 fn limits_under_which_nothing_starts_are_no_verdict() {
     let error = Jail::new(python(), Limits { memory_bytes: 1 << 20, ..generous() }, options()).unwrap_err();
     assert!(matches!(error, JailError::Start { .. } | JailError::NotBegun { .. }), "{error:?}");
+}
+
+/// Judges `candidate` by (input, output) pairs.
+fn judge_output(jail: &Jail, candidate: &str, tests: &[(&str, &str)]) -> Judgement {
+    let test = |&(input, output): &(&str, &str)| StdioTest { input: input.into(), output: output.into() };
+    let tests = Tests::Stdio(tests.iter().map(test).collect());
+    jail.run(&Program { candidate: candidate.into(), tests }).unwrap()
+}
+
+#[test]
+fn programs_are_judged_by_what_they_print() {
+    let jail = jail(tight());
+    const SUMS: &[(&str, &str)] = &[("1 2\n", "3\n"), ("2 3\n", "5\n"), ("5 5\n", "10\n"), ("0 0\n", "0\n")];
+    #[rustfmt::skip]
+    let cases = [
+        ("print(sum(map(int, input().split())))", Passed, 1.0, ""),
+        ("import sys\nsys.stdout.write(str(sum(map(int, sys.stdin.read().split()))))", Passed, 1.0, ""),
+        ("import os\nos.write(1, b'%d' % sum(map(int, os.read(0, 99).split())))", Passed, 1.0, ""),
+        ("if __name__ == '__main__':\n    print(sum(map(int, open(0).read().split())))", Passed, 1.0, ""),
+        ("print(sum(map(int, input().split())))\nexit()", Passed, 1.0, ""),
+        ("import os\nprint(sum(map(int, input().split())), flush=True)\nos._exit(0)", Passed, 1.0, ""),
+        ("from dataclasses import dataclass\nimport pickle\n@dataclass\nclass P:\n    x: int\nassert pickle.loads(pickle.dumps(P(1))) == P(1)\nprint(sum(map(int, input().split())))", Passed, 1.0, ""),
+        ("a, b = map(int, input().split())\nprint(a * b)", WrongAnswer, 0.25, "test 1 of 4: token 1 is `2`, expected `3`"),
+        ("a, b = map(int, input().split())\nprint(a + b if a < 5 else 0)", WrongAnswer, 0.75, "test 3 of 4: token 1 is `0`, expected `10`"),
+        ("print(sum(map(int, input().split())), end=chr(0))", WrongAnswer, 0.0, "test 1 of 4: token 1 is `3\\0`, expected `3`"),
+        ("", WrongAnswer, 0.0, "test 1 of 4: the output ends before token 1, expected `3`"),
+        ("print(3)\nraise SystemExit(1)", Exception, 0.0, "test 1 of 4: SystemExit: 1"),
+        ("print(6 // int(input().split()[0]) - 3)\ninput()", Exception, 0.0, "test 1 of 4: EOFError: EOF when reading a line"),
+        ("print(3\n", SyntaxError, 0.0, "SyntaxError: '(' was never closed (<candidate>, line 1)"),
+        ("print(3)\nwhile True: pass", TimeoutCpu, 0.0, "test 1 of 4: used its 1 s of processor time"),
+        ("while True: print(3)", OutputLimit, 0.0, "test 1 of 4: printed more than 65556 bytes"),
+    ];
+    for (candidate, verdict, partial, detail) in cases {
+        let judged = judge_output(&jail, candidate, SUMS);
+        assert_eq!((judged.verdict, judged.partial), (verdict, Some(partial)), "{candidate}: {}", judged.detail);
+        let wording_of_python = verdict == SyntaxError || judged.detail.starts_with("test 1 of 4: printed");
+        assert!(wording_of_python || judged.detail == detail, "{candidate}: {}", judged.detail);
+    }
+}
+
+#[test]
+fn outputs_may_be_long_and_inputs_too() {
+    let jail = jail(tight());
+    let numbers: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    let judged = judge_output(&jail, "import sys\nprint(sys.stdin.read())", &[(&numbers, &numbers)]);
+    assert_eq!(judged.verdict, Passed, "{}", judged.detail);
+}
+
+#[test]
+fn expected_output_is_nowhere_in_the_program() {
+    let jail = jail(tight());
+    let secret = "7349a3e1";
+    let look = "import gc, os, sys\nseen = repr(gc.get_objects()) + repr(sys._getframe().f_globals)\nframe = sys._getframe()\nwhile frame:\n    seen += repr(frame.f_locals)\n    frame = frame.f_back\nfor fd in os.listdir('/proc/self/fd'):\n    try:\n        os.lseek(int(fd), 0, 0)\n        seen += repr(os.read(int(fd), 1 << 20))\n    except OSError: pass\nprint('7349' + 'a3e1' in seen.replace(\"'7349' + 'a3e1'\", ''))";
+    let judged = judge_output(&jail, look, &[("", secret)]);
+    assert_eq!(judged.detail, format!("test 1 of 1: token 1 is `False`, expected `{secret}`"));
+}
+
+#[test]
+fn no_more_runs_than_needed() {
+    let jail = jail(tight());
+    let notes = tempfile::tempdir().unwrap();
+    let note = notes.path().join("runs");
+    let noting = |rest: &str| format!("print('x', file=open({:?}, 'a'))\n{rest}", note.display().to_string());
+    let runs = || fs::read_to_string(&note).unwrap_or_default().lines().count();
+    // Equal inputs are run once, though their outputs may be told apart.
+    let judged = judge_output(&jail, &noting("print(input())"), &[("1", "1"), ("1", "1"), ("1", "2"), ("2", "2")]);
+    assert_eq!((runs(), judged.partial), (2, Some(0.75)));
+    // A program that never ends is ended three times, not a hundred.
+    let tests: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let tests: Vec<(&str, &str)> = tests.iter().map(|number| (number.as_str(), number.as_str())).collect();
+    let judged = judge_output(&jail, &noting("number = int(input())\nprint(number)\nwhile number > 4: pass"), &tests);
+    assert_eq!((judged.verdict, runs(), judged.partial), (TimeoutCpu, 2 + 5 + 3, Some(0.05)));
 }
