@@ -1,4 +1,8 @@
-//! Numbers only: counts in, pass@k and its interval out.
+//! Numbers only: counts in, pass@k and its interval, and what two runs' difference is worth, out.
+
+mod exact;
+pub mod noise;
+pub mod paired;
 
 /// How many of a problem's judged samples are correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

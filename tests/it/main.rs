@@ -8,5 +8,6 @@ mod command;
 mod harness;
 mod jail;
 mod rule;
+mod statistics;
 mod trouble;
 mod workplace;
