@@ -2,7 +2,7 @@
 
 use passk::score::Tally;
 use passk::score::noise::Gate;
-use passk::score::paired::{difference, holm};
+use passk::score::paired::difference;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -204,6 +204,6 @@ fn the_noise_gate_is_silent_when_nothing_changed_and_sees_losses() {
 fn holm_keeps_the_chance_of_any_false_positive() {
     let mut world = World::new(3);
     let ps = |world: &mut World| (0..6).map(|_| world.uniform()).collect::<Vec<_>>();
-    let any = (0..4_000).filter(|_| holm(&ps(&mut world)).iter().any(|&p| p <= 0.05)).count();
+    let any = (0..4_000).filter(|_| passk::score::paired::holm(&ps(&mut world)).iter().any(|&p| p <= 0.05)).count();
     assert!((140..=260).contains(&any), "{any} of 4000");
 }
