@@ -58,18 +58,16 @@ fn mean_difference(first: &[f64], second: &[f64]) -> f64 {
 }
 
 /// Shares of experiments.
-struct Coverage {
-    problems: usize,
-    n: u32,
+pub(crate) struct Coverage {
     /// The interval for problems like these holds the true difference of the population.
-    interval: f64,
+    pub(crate) interval: f64,
     /// The interval for these very problems holds theirs.
-    here: Option<f64>,
+    pub(crate) here: Option<f64>,
     /// p is at most 0.05 although two trainings are alike.
-    false_positives: f64,
+    pub(crate) false_positives: f64,
 }
 
-fn coverage(problems: usize, n: u32, experiments: usize) -> Coverage {
+pub(crate) fn coverage(problems: usize, n: u32, experiments: usize) -> Coverage {
     let mut world = World::new(1);
     let (first, second) = world.pairs(4_000_000);
     let truth = mean_difference(&first, &second);
@@ -89,8 +87,6 @@ fn coverage(problems: usize, n: u32, experiments: usize) -> Coverage {
     }
     let share = |count: usize| count as f64 / experiments as f64;
     Coverage {
-        problems,
-        n,
         interval: share(interval),
         here: (some_here == experiments).then(|| share(here)),
         false_positives: share(false_positives),
@@ -99,7 +95,7 @@ fn coverage(problems: usize, n: u32, experiments: usize) -> Coverage {
 
 /// How a loss is spread over problems.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Loss {
+pub(crate) enum Loss {
     /// Every problem's chance falls in the same proportion.
     Spread,
     /// Some problems are never solved any more, the others stay.
@@ -108,7 +104,7 @@ enum Loss {
 
 /// Shares of runs in which the gate raised an alarm, (for the sum, for a problem, for either), when the mean chance of
 /// `problems` falls by `points` in 100.
-fn alarms(problems: usize, n: u32, points: f64, loss: Loss, runs: usize) -> (f64, f64, f64) {
+pub(crate) fn alarms(problems: usize, n: u32, points: f64, loss: Loss, runs: usize) -> (f64, f64, f64) {
     let mut world = World::new(2);
     let gate = Gate::new(problems);
     let (mut overall, mut single, mut either) = (0, 0, 0);
@@ -136,46 +132,6 @@ fn alarms(problems: usize, n: u32, points: f64, loss: Loss, runs: usize) -> (f64
     }
     let share = |count: usize| count as f64 / runs as f64;
     (share(overall), share(single), share(either))
-}
-
-/// Both tables, from so many simulated experiments a row.
-pub(crate) fn report(experiments: usize) -> String {
-    let mut text = format!("{experiments} simulated experiments a row\n\n");
-    text += "95 % intervals of a difference            problems like these   these problems   p <= 0.05 when alike\n";
-    for (problems, n) in [(164, 20), (164, 1), (62, 20), (164, 5), (500, 10)] {
-        let got = coverage(problems, n, experiments);
-        let here = got.here.map_or("-".to_owned(), |here| format!("{:.1} %", here * 100.0));
-        text += &format!(
-            "  {:>4} problems, n {:>2}                          {:>6.1} %   {here:>14}   {:>18.1} %\n",
-            got.problems,
-            got.n,
-            got.interval * 100.0,
-            got.false_positives * 100.0
-        );
-    }
-    text += "\nnoise gate, alarms                           overall      a problem         either\n";
-    for (problems, n) in [(164, 20), (164, 1), (62, 20)] {
-        for (points, loss) in [
-            (0.0, Loss::Spread),
-            (2.0, Loss::Spread),
-            (5.0, Loss::Spread),
-            (10.0, Loss::Spread),
-            (2.0, Loss::Concentrated),
-            (5.0, Loss::Concentrated),
-            (10.0, Loss::Concentrated),
-        ] {
-            let (overall, single, either) = alarms(problems, n, points, loss, experiments);
-            let loss = if points == 0.0 { "nothing changed".into() } else { format!("{points:>2} points, {loss:?}") };
-            text += &format!(
-                "  {problems:>4} problems, n {n:>2}, {:<23} {:>6.1} %       {:>6.1} %       {:>6.1} %\n",
-                loss.to_lowercase(),
-                overall * 100.0,
-                single * 100.0,
-                either * 100.0
-            );
-        }
-    }
-    text
 }
 
 #[test]
