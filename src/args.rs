@@ -57,6 +57,15 @@ pub struct EvaluateArgs {
     /// How a task becomes a prompt [default: the suite's first]
     #[arg(long, value_name = "NAME")]
     pub prompt_format: Option<String>,
+    /// Which part of the dataset [default: the suite's first]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// A list of stops by name, of those that the suite has beside its own
+    #[arg(long, value_name = "NAME")]
+    pub stops: Option<String>,
+    /// HumanEval+ or MBPP+: base and plus tests, as a second bar
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
+    pub plus: bool,
     /// Sequences sampled at once; never changes a sample
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub batch: usize,
@@ -128,6 +137,12 @@ pub struct Settings {
     pub num_samples: Option<u32>,
     /// Asked-for prompt format.
     pub prompt_format: Option<String>,
+    /// Asked-for part of the dataset.
+    pub split: Option<String>,
+    /// Asked-for list of stops.
+    pub stops: Option<String>,
+    /// With the plus tests.
+    pub plus: bool,
     /// Sequences at once.
     pub batch: usize,
     /// Asked-for limit of CPU time.
@@ -199,6 +214,9 @@ impl EvaluateArgs {
             },
             num_samples,
             prompt_format: self.prompt_format,
+            split: self.split,
+            stops: self.stops,
+            plus: self.plus,
             batch: self.batch,
             timeout: self.timeout.map(Duration::from_secs_f64),
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),

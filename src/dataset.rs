@@ -1,16 +1,16 @@
 //! Where a dataset's rows lie, how they are fetched, and which digests are pinned.
 
-use std::collections::HashSet;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod fetch;
+mod rows;
 
-use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
 use thiserror::Error;
 
-use crate::file::write_atomically;
-use crate::http;
+pub use fetch::{Fetched, Fetcher, Progress};
+pub use rows::parse_rows;
+pub(crate) use rows::{for_each_row, members, text, unknown_form};
+
 use crate::task::Task;
 
 /// Why a dataset could not be read or fetched.
@@ -48,11 +48,11 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// The publisher or mirror did not answer with the file.
-    #[error("failed to fetch `{from}`: {cause}: set PASSK_MIRROR to a folder or URL that has the file")]
+    #[error("failed to fetch `{from}`: {cause}")]
     Fetch {
         /// Where it was asked for.
         from: String,
-        /// What came instead.
+        /// What came instead, and what can be done.
         cause: String,
     },
     /// What came is not what was published.
@@ -72,17 +72,60 @@ pub enum DatasetError {
 pub struct Source {
     /// Its name on the command line.
     pub name: &'static str,
-    /// The publisher's address, ending in the file's name. The file is gzip-compressed JSON lines.
-    pub url: &'static str,
-    /// sha256 of the file as published, in hex.
-    pub sha256: &'static str,
-    /// Turns a published line into the processed form.
-    pub process: fn(&str) -> Result<String, String>,
+    /// The files that hold it, whichever is to be had first.
+    pub files: &'static [Published],
 }
 
-/// Where the rows of dataset `name` lie under the storage root.
-pub fn rows_path(storage: &Path, name: &str) -> PathBuf {
-    storage.join("datasets_v2").join(name).join("processed/test.jsonl")
+/// A published file.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// The publisher's address, ending in the file's name. `None` for a file that only a mirror can have.
+    pub url: Option<&'static str>,
+    /// The file's name.
+    pub file: &'static str,
+    /// sha256 as published, in hex, where it is known.
+    pub sha256: Option<&'static str>,
+    /// Turns what was published into the processed form.
+    pub process: fn(Vec<u8>, &Path) -> Result<Processed, DatasetError>,
+}
+
+/// A dataset in the processed form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processed {
+    /// Path inside the dataset's folder, and text. The first holds the rows.
+    pub files: Vec<(&'static str, String)>,
+    /// How many tasks.
+    pub rows: usize,
+}
+
+/// Where the rows of a dataset lie inside its folder.
+pub const ROWS: &str = "processed/test.jsonl";
+
+impl Processed {
+    /// The processed form of a file with a row a task, by what makes a processed row of each.
+    ///
+    /// # Errors
+    /// The file cannot be unpacked, or a row is broken.
+    pub fn from_rows(
+        published: Vec<u8>,
+        path: &Path,
+        process: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Processed, DatasetError> {
+        let mut processed = String::new();
+        let mut rows = 0;
+        for_each_row(&text(published, path)?, path, |row| {
+            processed.push_str(&process(row)?);
+            processed.push('\n');
+            rows += 1;
+            Ok(())
+        })?;
+        Ok(Processed { files: vec![(ROWS, processed)], rows })
+    }
+}
+
+/// The folder of dataset `name` under the storage root.
+pub fn folder(storage: &Path, name: &str) -> PathBuf {
+    storage.join("datasets_v2").join(name)
 }
 
 /// Reads the rows of dataset `name`.
@@ -94,87 +137,16 @@ pub fn load(
     name: &str,
     parse: impl Fn(&str) -> Result<Task, String>,
 ) -> Result<Vec<Task>, DatasetError> {
-    let path = rows_path(storage, name);
-    match fs::read_to_string(&path) {
-        Ok(text) => parse_rows(&text, &path, parse),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(DatasetError::NotFetched { name: name.to_owned(), path })
-        }
-        Err(source) => Err(DatasetError::Io { verb: "read", path, source }),
-    }
+    let (text, path) = find_text(storage, name, &[ROWS, "processed/test.jsonl.gz"])?;
+    parse_rows(&text, &path, parse)
 }
 
-/// Reads rows, one JSON object a line; `path` is for messages.
-pub fn parse_rows(
-    text: &str,
-    path: &Path,
-    parse: impl Fn(&str) -> Result<Task, String>,
-) -> Result<Vec<Task>, DatasetError> {
-    let mut ids = HashSet::new();
-    let mut tasks = Vec::new();
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |trouble| DatasetError::Row { path: path.to_owned(), line: i + 1, trouble };
-        let task = parse(line).map_err(bad)?;
-        if !ids.insert(task.id.clone()) {
-            return Err(bad(format!("task `{}` stands here a second time", task.id)));
-        }
-        tasks.push(task);
+/// The text of the first of these files that is there, and its path.
+pub(crate) fn find_text(storage: &Path, name: &str, files: &[&str]) -> Result<(String, PathBuf), DatasetError> {
+    let folder = folder(storage, name);
+    let there = files.iter().map(|file| folder.join(file)).find(|path| path.exists());
+    match there {
+        Some(path) => Ok((rows::read_text(&path)?, path)),
+        None => Err(DatasetError::NotFetched { name: name.to_owned(), path: folder.join(files[0]) }),
     }
-    match tasks.is_empty() {
-        true => Err(DatasetError::Empty(path.to_owned())),
-        false => Ok(tasks),
-    }
-}
-
-/// Fetches a dataset, checks its digest, and writes its rows in the processed form. Returns the file and its rows.
-///
-/// `mirror`, a folder or URL, takes the place of the publisher's address up to the file's name.
-pub fn fetch(source: &Source, storage: &Path, mirror: Option<&str>) -> Result<(PathBuf, usize), DatasetError> {
-    let file = source.url.rsplit('/').next().unwrap_or(source.url);
-    let from = match mirror {
-        Some(mirror) => format!("{}/{file}", mirror.trim_end_matches('/')),
-        None => source.url.to_owned(),
-    };
-    let published = match from.starts_with("http://") || from.starts_with("https://") {
-        true => download(&from).map_err(|cause| DatasetError::Fetch { from: from.clone(), cause })?,
-        false => {
-            fs::read(&from).map_err(|cause| DatasetError::Fetch { from: from.clone(), cause: cause.to_string() })?
-        }
-    };
-    let got: String = Sha256::digest(&published).iter().map(|byte| format!("{byte:02x}")).collect();
-    if got != source.sha256 {
-        return Err(DatasetError::Digest { from, got, pinned: source.sha256.to_owned() });
-    }
-    let mut text = String::new();
-    flate2::read::MultiGzDecoder::new(published.as_slice())
-        .read_to_string(&mut text)
-        .map_err(|source| DatasetError::Io { verb: "unpack", path: PathBuf::from(&from), source })?;
-
-    let mut processed = String::new();
-    let mut rows = 0;
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let row = (source.process)(line).map_err(|trouble| DatasetError::Row {
-            path: PathBuf::from(&from),
-            line: i + 1,
-            trouble,
-        })?;
-        processed.push_str(&row);
-        processed.push('\n');
-        rows += 1;
-    }
-    let path = rows_path(storage, source.name);
-    write_atomically(&path, processed.as_bytes()).map_err(|source| DatasetError::Io {
-        verb: "write",
-        path: path.clone(),
-        source,
-    })?;
-    Ok((path, rows))
-}
-
-fn download(url: &str) -> Result<Vec<u8>, String> {
-    let get = || -> Result<Vec<u8>, reqwest::Error> {
-        let client = http::client(Duration::from_secs(60))?;
-        Ok(client.get(url).send()?.error_for_status()?.bytes()?.to_vec())
-    };
-    get().map_err(http::causes)
 }

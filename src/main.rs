@@ -1,7 +1,7 @@
 //! The command line for those who want no test harness around an evaluation.
 #![allow(clippy::print_stdout)] // what `fetch` prints is its result
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,9 +9,10 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use passk::args::{EvaluateArgs, with_twins};
 use passk::checkpoint::Checkpoint;
+use passk::dataset::{Fetched, Fetcher, Progress};
 use passk::runner::{self, Selection};
+use passk::suite;
 use passk::track::{self, Outcome, Server};
-use passk::{dataset, suite};
 
 /// Evaluates code-generation checkpoints: pass@k for HumanEval-like benchmarks
 #[derive(Parser)]
@@ -54,7 +55,7 @@ enum Command {
     },
     /// Download a dataset from its publisher, or from PASSK_MIRROR (a folder or URL)
     Fetch {
-        /// The dataset
+        /// The dataset, or `all`
         name: String,
         /// Where it goes
         #[arg(long, value_name = "DIR", default_value = "storage")]
@@ -92,14 +93,72 @@ fn evaluate(dataset: &str, args: EvaluateArgs, selection: &Selection) -> Result<
 }
 
 fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {
-    let Some(source) = suite::SOURCES.iter().find(|source| source.name == name) else {
+    let wanted: Vec<_> = suite::SOURCES.iter().filter(|source| name == "all" || source.name == name).collect();
+    if wanted.is_empty() {
         let known: Vec<&str> = suite::SOURCES.iter().map(|source| source.name).collect();
-        bail!("unknown dataset `{name}`: there are {}", known.join(", "));
-    };
+        bail!("unknown dataset `{name}`: there are {}, all", known.join(", "));
+    }
     let mirror = std::env::var("PASSK_MIRROR").ok().filter(|mirror| !mirror.is_empty());
-    let (path, rows) = dataset::fetch(source, storage, mirror.as_deref())?;
-    println!("{name}: {rows} tasks in {}", path.display());
-    Ok(ExitCode::SUCCESS)
+    let fetcher = Fetcher { mirror, ..Fetcher::default() };
+    let mut code = ExitCode::SUCCESS;
+    for source in &wanted {
+        let mut bar = Bar::new();
+        let fetched = fetcher.fetch(source, storage, &mut |progress| bar.draw(progress));
+        bar.clear();
+        match fetched {
+            Ok(Fetched { path, rows, pinned: true, .. }) => {
+                println!("{}: {rows} tasks in {}", source.name, path.display())
+            }
+            Ok(Fetched { path, rows, sha256, .. }) => println!(
+                "{}: {rows} tasks in {}; no digest is pinned for this file, its sha256 is {sha256}",
+                source.name,
+                path.display()
+            ),
+            // Of all, one that cannot be had keeps nobody from the others.
+            Err(error) if wanted.len() > 1 => {
+                eprintln!("error: {}: {error}", source.name);
+                code = ExitCode::from(2);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(code)
+}
+
+/// A line on stderr that shows how far a download is, where a terminal shows it.
+struct Bar {
+    shown: bool,
+    drawn: std::time::Instant,
+}
+
+impl Bar {
+    fn new() -> Bar {
+        Bar { shown: std::io::stderr().is_terminal(), drawn: std::time::Instant::now() }
+    }
+
+    fn draw(&mut self, Progress { file, bytes, of }: Progress) {
+        let often = self.drawn.elapsed() < std::time::Duration::from_millis(100) && of.is_none_or(|of| bytes < of);
+        if !self.shown || often {
+            return;
+        }
+        self.drawn = std::time::Instant::now();
+        let mega = |bytes: u64| bytes as f64 / 1e6;
+        let line = match of {
+            Some(of) => {
+                let done = (bytes * 30).checked_div(of).unwrap_or(30).min(30) as usize;
+                let (done, rest) = ("█".repeat(done), "·".repeat(30 - done));
+                format!("{file} {done}{rest} {:.1} of {:.1} MB", mega(bytes), mega(of))
+            }
+            None => format!("{file} {:.1} MB", mega(bytes)),
+        };
+        let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
 }
 
 fn sync(storage: &Path) -> Result<ExitCode> {

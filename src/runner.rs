@@ -3,10 +3,12 @@
 //! Two fronts share it: [`harness()`], where every problem is a libtest-mimic test case, and [`evaluate`].
 
 mod board;
+mod ceiling;
 mod contest;
 mod entry;
 mod harness;
 mod interrupt;
+mod judge;
 mod say;
 mod tracking;
 
@@ -85,6 +87,7 @@ impl Selection {
 /// # Errors
 /// [`RunnerError`] before anything ran. A failed problem shows in the exit status.
 pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) -> Result<ExitCode, RunnerError> {
+    let suite = contest::asked(suite, &settings)?;
     let tasks = contest::tasks(suite, &settings)?;
     let contest =
         Contest::prepare(suite, settings, tasks, selection, &say::again(&std::env::args().next().unwrap_or_default()))?;

@@ -36,10 +36,15 @@ impl Snapshot {
     pub fn new(run: &Run, num_samples: u32, problems: &[Problem], ks: &[u32]) -> Snapshot {
         let print = &run.fingerprint;
         let quoted: Vec<String> = print.stops.iter().map(|stop| format!("{stop:?}")).collect();
+        let split = print.split.as_ref().map(|split| format!("{split} split · ")).unwrap_or_default();
+        let shots = match print.shots.is_empty() {
+            true => String::new(),
+            false => format!("shots {} · ", print.shots.join(" ")),
+        };
         let limits = &print.limits;
         let mut head = vec![
-            row("dataset", format!("{} · {} tasks · {}", print.dataset, print.tasks, print.dataset_digest)),
-            row("prompt", format!("{} · stops {}", print.prompt_format, quoted.join(" "))),
+            row("dataset", format!("{} · {split}{} tasks · {}", print.dataset, print.tasks, print.dataset_digest)),
+            row("prompt", format!("{} · {shots}stops {}", print.prompt_format, quoted.join(" "))),
         ];
         let (sampling, engine, checkpoint) = describe(run);
         head.push(row("sampling", format!("n {num_samples} · {sampling}")));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -34,12 +35,32 @@ impl fmt::Display for TaskId {
 pub struct Task {
     /// Unique in the dataset.
     pub id: TaskId,
-    /// The text to be continued, byte for byte; it is also the first part of the program.
+    /// Code that the program begins with. The format `raw` shows it, byte for byte, to be continued.
     pub prompt: String,
+    /// The task in words, where the benchmark puts it so: the answer is a whole program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
     /// The dataset's own solution, in the place of a completion.
     pub canonical: Option<String>,
     /// What a right answer must satisfy.
     pub check: Check,
+    /// A second bar beyond `check`: the plus tests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plus: Option<Check>,
+    /// What the dataset's own solution is known to take, where that is more than usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<Duration>,
+}
+
+/// A task in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Question {
+    /// What is asked.
+    pub text: String,
+    /// Asserts that may be shown; without one the function's name cannot be known.
+    pub tests: Vec<String>,
+    /// What stands beside the question, such as examples.
+    pub input: String,
 }
 
 /// How a program is checked. Appended to prompt and completion by [`Program::assemble`](crate::program::Program::assemble).
@@ -89,8 +110,11 @@ impl Task {
         Task {
             id: id.into(),
             prompt: prompt.into(),
+            question: None,
             canonical: None,
             check: Check::Asserts(asserts.into_iter().map(Into::into).collect()),
+            plus: None,
+            slow: None,
         }
     }
 

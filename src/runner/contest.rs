@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 
 use super::board::Board;
 use super::entry::{Entry, Origin, Reference};
+use super::judge::Judge;
 use super::tracking::Tracking;
-use super::{RunnerError, Selection, interrupt, say};
+use super::{RunnerError, Selection, ceiling, interrupt, say};
 use crate::args::{Contestants, Gate, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
 use crate::jail::{Jail, JailOptions, Limits, Python};
@@ -16,12 +17,13 @@ use crate::journal::{Journal, pretty};
 use crate::model::{Config, DEVICE, DTYPE, find_folder};
 use crate::prompt::Format;
 use crate::record::{
-    CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, Summary, short_digest,
+    CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, Summary,
+    short_digest,
 };
 use crate::revision;
 use crate::sampler::saved::{Saved, SavedError};
 use crate::snapshot::{self, Snapshot};
-use crate::suite::Suite;
+use crate::suite::{Split, Suite};
 use crate::task::Task;
 use crate::tokenizer::Tokenizer;
 
@@ -33,7 +35,13 @@ pub(super) struct Contest {
     pub(super) index: HashMap<crate::task::TaskId, usize>,
     pub(super) format: Format,
     pub(super) stops: Vec<String>,
-    pub(super) jail: Jail,
+    pub(super) judge: Judge,
+    /// What the dataset's own solutions score here, once that is known; `None` inside where there are none.
+    pub(super) ceiling: OnceLock<Option<CeilingRecord>>,
+    dataset: String,
+    split: Option<String>,
+    shots: Vec<Task>,
+    self_check: bool,
     pub(super) snapshots: PathBuf,
     entries: Vec<Entry>,
     /// Several labels were asked for: test names carry theirs.
@@ -42,14 +50,52 @@ pub(super) struct Contest {
     pub(super) tracking: Tracking,
 }
 
-/// The tasks of a suite, at most `--max-tasks` of them: those whose ids hash lowest, the same for everyone, for ever.
+/// The suite that is asked: with `--plus` the one that has the plus tests.
+pub(super) fn asked<'a>(suite: &'a dyn Suite, settings: &Settings) -> Result<&'a dyn Suite, RunnerError> {
+    match settings.plus {
+        false => Ok(suite),
+        true => suite.plus().ok_or_else(|| {
+            RunnerError::Misfit(format!("`{}` has no plus tests: --plus goes with humaneval and mbpp", suite.name()))
+        }),
+    }
+}
+
+/// The part of the dataset that is asked, `None` where it is not parted.
+fn split(suite: &dyn Suite, settings: &Settings) -> Result<Option<Split>, RunnerError> {
+    let splits = suite.splits();
+    let Some(asked) = &settings.split else { return Ok(splits.first().copied()) };
+    let names: Vec<&str> = splits.iter().map(|split| split.name).collect();
+    let found = splits.iter().find(|split| split.name == asked).copied();
+    found.map(Some).ok_or_else(|| {
+        RunnerError::Misfit(match names.is_empty() {
+            true => format!("`{}` is not parted into splits: leave --split away", suite.name()),
+            false => format!("unknown split `{asked}`: `{}` has {}", suite.name(), names.join(", ")),
+        })
+    })
+}
+
+/// What judges: an interpreter in a jail, under the limits of the suite or those that were asked for.
+pub(super) fn judge(suite: &dyn Suite, settings: &Settings) -> Result<Judge, RunnerError> {
+    let limits = Limits::for_cpu(settings.timeout.unwrap_or(suite.cpu_limit()));
+    let jail = Jail::new(Python::find()?, limits, JailOptions::default())?;
+    Ok(Judge::new(jail, settings.jobs, settings.timeout.is_some()))
+}
+
+/// The tasks of a suite's split, at most `--max-tasks` of them: those whose ids hash lowest, the same for everyone, for
+/// ever.
 pub(super) fn tasks(suite: &dyn Suite, settings: &Settings) -> Result<Vec<Task>, RunnerError> {
     let mut tasks = suite.tasks(&settings.storage)?;
     let mut seen = HashSet::new();
     if let Some(twice) = tasks.iter().find(|task| !seen.insert(&task.id)) {
         return Err(RunnerError::Misfit(format!("suite `{}` has two tasks `{}`", suite.name(), twice.id)));
     }
-    if let Some(most) = settings.max_tasks {
+    if let Some(split) = split(suite, settings)? {
+        tasks.retain(|task| (split.holds)(task.id.as_str()));
+        if tasks.is_empty() {
+            return Err(RunnerError::Misfit(format!("no task of `{}` is in its split `{}`", suite.name(), split.name)));
+        }
+    }
+    if let Some(most) = [settings.max_tasks, suite.most_tasks()].into_iter().flatten().min() {
         let hash = |task: &Task| *blake3::hash(task.id.as_str().as_bytes()).as_bytes();
         let mut hashes: Vec<_> = tasks.iter().map(hash).collect();
         hashes.sort_unstable();
@@ -86,13 +132,18 @@ impl Contest {
         again: &str,
     ) -> Result<Arc<Contest>, RunnerError> {
         let format = format(settings.prompt_format.as_deref(), suite.formats())?;
-        let limits = Limits::for_cpu(settings.timeout.unwrap_or(suite.cpu_limit()));
+        let stops = stops(suite, format, settings.stops.as_deref())?;
         let contestants = contestants(suite, &settings, &tasks)?;
-        let python = Python::find()?;
         let mut contest = Contest {
             index: tasks.iter().map(|task| task.id.clone()).zip(0..).collect(),
-            stops: suite.stops(),
-            jail: Jail::new(python, limits, JailOptions::default())?,
+            stops,
+            judge: judge(suite, &settings)?,
+            ceiling: OnceLock::new(),
+            dataset: suite.name().to_owned(),
+            split: split(suite, &settings)?.map(|split| split.name.to_owned()),
+            shots: shots(suite, format, &settings)?,
+            // Where the solutions are what is judged, the run itself is the check.
+            self_check: suite.self_check() && settings.contestants != Contestants::Canonical,
             snapshots: PathBuf::from("snapshots"),
             entries: Vec::new(),
             qualified: contestants.len() > 1,
@@ -137,7 +188,7 @@ impl Contest {
     fn enter(&self, dataset: &str, contestant: Contestant, selected: Vec<usize>) -> Result<Entry, RunnerError> {
         let Contestant { label, origin } = contestant;
         let (completions, num_samples, checkpoint) = self.completions(&origin, &selected)?;
-        let limits = self.jail.limits();
+        let limits = self.judge.jail.limits();
         let fingerprint = Fingerprint {
             passk: env!("CARGO_PKG_VERSION").to_owned(),
             revision: revision::digest(),
@@ -146,6 +197,8 @@ impl Contest {
             dataset_digest: short_digest(&self.tasks),
             completions,
             prompt_format: self.format.name().to_owned(),
+            split: self.split.clone(),
+            shots: self.shots.iter().map(|task| task.id.to_string()).collect(),
             stops: self.stops.clone(),
             limits: LimitsRecord {
                 cpu_seconds: limits.cpu.as_secs_f64(),
@@ -153,8 +206,8 @@ impl Contest {
                 memory_bytes: limits.memory_bytes,
                 output_bytes: limits.output_bytes,
             },
-            isolation: self.jail.isolation().to_string(),
-            python: self.jail.python().version.clone(),
+            isolation: self.judge.jail.isolation().to_string(),
+            python: self.judge.jail.python().version.clone(),
         };
         let run = Run {
             schema: SCHEMA,
@@ -288,6 +341,11 @@ impl Contest {
     pub(super) fn start(self: &Arc<Self>) -> JoinHandle<()> {
         let contest = Arc::clone(self);
         std::thread::spawn(move || {
+            if let Err(error) = contest.measure_ceiling() {
+                say::line(&error);
+                contest.entries.iter().for_each(|entry| entry.board.close(&error));
+                return;
+            }
             for entry in &contest.entries {
                 // Whoever waits must not wait for ever if this thread dies.
                 let run = std::panic::AssertUnwindSafe(|| entry.run(&contest));
@@ -298,6 +356,29 @@ impl Contest {
                 entry.conclude(&contest);
             }
         })
+    }
+
+    /// Judges the dataset's own solutions of everything that is selected.
+    fn measure_ceiling(&self) -> Result<(), String> {
+        let selected: HashSet<usize> = self.selected().map(|(_, task)| task).collect();
+        let tasks: Vec<&Task> =
+            self.tasks.iter().enumerate().filter(|(at, _)| selected.contains(at)).map(|(_, task)| task).collect();
+        let ceiling = match self.self_check {
+            true => ceiling::measure(&self.judge, &tasks, &self.dataset, &self.settings.storage)?,
+            false => None,
+        };
+        self.ceiling.get_or_init(|| ceiling);
+        Ok(())
+    }
+
+    /// The self-check as a test case: every solution of the dataset's own passes, and no body `pass` does.
+    pub(super) fn check_itself(&self) -> Result<(), String> {
+        check_itself(&self.judge, &self.tasks, &self.dataset, &self.settings.storage)
+    }
+
+    /// The solved tasks that a prompt shows.
+    pub(super) fn shots(&self) -> Vec<&Task> {
+        self.shots.iter().collect()
     }
 
     /// Waits for the worker, writes final files and snapshots, and says how it went. False when that failed.
@@ -323,6 +404,16 @@ impl Contest {
     }
 }
 
+/// The self-check of a suite without anybody to evaluate.
+pub(super) fn check_itself(judge: &Judge, tasks: &[Task], dataset: &str, storage: &Path) -> Result<(), String> {
+    let tasks: Vec<&Task> = tasks.iter().collect();
+    let ceiling = ceiling::measure(judge, &tasks, dataset, storage)?;
+    let stubs = ceiling::stubs(judge, &tasks)?;
+    let ceiling = ceiling.map_or("unknown: the dataset has no solutions".to_owned(), |ceiling| ceiling.to_string());
+    say::line(&format!("{dataset}: ceiling {ceiling}; bodies `pass` 0/{stubs}"));
+    Ok(())
+}
+
 /// `HumanEval/3`, or `baseline::HumanEval/3` when there are several labels.
 pub(super) fn test_name(label: &str, id: &str, several: bool) -> String {
     if several { format!("{label}::{id}") } else { id.to_owned() }
@@ -345,6 +436,41 @@ fn format(asked: Option<&str>, offered: &[Format]) -> Result<Format, RunnerError
         let asked = asked.unwrap_or_default();
         RunnerError::Misfit(format!("unknown prompt format `{asked}`: this suite has {}", names.join(", ")))
     })
+}
+
+/// Where completions are cut: the format's own list, the one that was asked for, or the suite's.
+fn stops(suite: &dyn Suite, format: Format, asked: Option<&str>) -> Result<Vec<String>, RunnerError> {
+    let named = suite.named_stops();
+    match (asked, format.own_stops()) {
+        (None, Some(own)) => Ok(own.iter().map(|&stop| stop.to_owned()).collect()),
+        (None, None) => Ok(suite.stops()),
+        (Some(name), _) => {
+            let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+            let found = named.iter().find(|(other, _)| *other == name).map(|(_, stops)| stops.clone());
+            found.ok_or_else(|| {
+                let names = if names.is_empty() { "none by name".to_owned() } else { names.join(", ") };
+                RunnerError::Misfit(format!("unknown list of stops `{name}`: `{}` has {names}", suite.name()))
+            })
+        }
+    }
+}
+
+/// The solved tasks that the format shows, whatever split is asked.
+fn shots(suite: &dyn Suite, format: Format, settings: &Settings) -> Result<Vec<Task>, RunnerError> {
+    if format != Format::FewShot {
+        return Ok(Vec::new());
+    }
+    let all = suite.tasks(&settings.storage)?;
+    let find = |id: &&str| {
+        let found = all.iter().find(|task| task.id.as_str() == *id && task.canonical.is_some());
+        found.cloned().ok_or_else(|| {
+            let name = suite.name();
+            RunnerError::Misfit(format!(
+                "the shots need task `{id}` with its solution, and `{name}` here lacks it: passk fetch {name}"
+            ))
+        })
+    };
+    suite.shots().iter().map(find).collect()
 }
 
 /// Label and file of every checkpoint that the settings name; one without a file for given completions.

@@ -8,14 +8,13 @@ use std::time::Instant;
 
 use super::board::Board;
 use super::contest::Contest;
-use super::{interrupt, say};
+use super::say;
 use crate::checkpoint::Checkpoint;
 use crate::journal::{Journal, JournalError, pretty};
-use crate::program::Program;
 use crate::record::{self, Effort, Problem, Run, SampleRecord, Summary};
 use crate::sampler::engine::Engine;
 use crate::sampler::saved::Saved;
-use crate::sampler::{Request, Sample, Sampler, SamplerError};
+use crate::sampler::{Finish, Request, Sample, Sampler, SamplerError};
 use crate::snapshot::{self, Snapshot};
 use crate::task::{Task, TaskId};
 
@@ -103,7 +102,7 @@ impl Entry {
     fn requests(&self, contest: &Contest) -> Vec<Request> {
         let request = |task: &Task| Request {
             task: task.id.clone(),
-            prompt: contest.format.prompt(task, &contest.stops),
+            prompt: contest.format.prompt(task, &contest.shots(), &contest.stops),
             indices: self.board.missing(&task.id, self.num_samples),
         };
         let requests = self.selected.iter().map(|&at| request(&contest.tasks[at]));
@@ -162,9 +161,13 @@ impl Entry {
     /// fails its problem only.
     fn judge(&self, sample: Sample, contest: &Contest) -> Result<(), String> {
         let task = &contest.tasks[contest.index[&sample.task]];
-        let program = Program::assemble(task, &sample.completion);
-        let judgement = match interrupt::run(&contest.jail, &program) {
-            Ok(judgement) => judgement,
+        // Given completions are judged as they stand.
+        let answer = match sample.finish {
+            Finish::Given => sample.completion.as_str(),
+            _ => contest.format.answer(&sample.completion),
+        };
+        let (judgement, plus) = match contest.judge.judge(task, answer) {
+            Ok(judged) => judged,
             Err(error) => {
                 self.board.fail(&task.id, format!("harness: sample {} was not judged: {error}", sample.index));
                 return Ok(());
@@ -173,12 +176,13 @@ impl Entry {
         let record = SampleRecord {
             task_id: sample.task,
             sample: sample.index,
-            completion: sample.completion,
+            completion: answer.to_owned(),
+            response: (answer != sample.completion).then(|| sample.completion.clone()),
             passed: judgement.verdict.passed(),
             verdict: judgement.verdict,
             detail: judgement.detail,
             partial: judgement.partial,
-            plus: None,
+            plus: plus.map(|plus| plus.verdict),
             finish: sample.finish,
             tokens: sample.tokens,
         };
@@ -215,12 +219,16 @@ impl Entry {
             // A problem that could not be judged blocks every k: the mean over the others is another quantity.
             let whole = selected.iter().all(|task| self.board.missing(task, self.num_samples).is_empty());
             let ks = if whole { self.ks.as_slice() } else { &[] };
-            let (summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
+            let (mut summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
+            summary.ceiling = contest.ceiling.get().cloned().flatten();
             let everything = record::problems(&ids, &records, self.num_samples);
             let all = everything.len() == ids.len();
             // One problem looked at again does not take the place of the whole run's summary.
             let kept = match all {
-                true => Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0,
+                true => Summary {
+                    ceiling: summary.ceiling.clone(),
+                    ..Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0
+                },
                 false => summary.clone(),
             };
             let written = self

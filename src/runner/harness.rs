@@ -10,8 +10,8 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use super::contest::{self, Contest, test_name};
-use super::{RunnerError, Selection, say};
-use crate::args::{EvaluateArgs, with_twins};
+use super::{RunnerError, Selection, ceiling, say};
+use crate::args::{EvaluateArgs, Settings, with_twins};
 use crate::dataset::DatasetError;
 use crate::suite::Suite;
 use crate::task::Task;
@@ -70,6 +70,7 @@ fn run(
     argv: &[OsString],
 ) -> Result<ExitCode, RunnerError> {
     let settings = args.resolve()?;
+    let suite = contest::asked(suite, &settings)?;
     let labels = contest::labels(suite, &settings)?;
     let tasks = match contest::tasks(suite, &settings) {
         Err(RunnerError::Dataset(error @ DatasetError::NotFetched { .. })) if labels.is_empty() => {
@@ -80,11 +81,12 @@ fn run(
     };
     // `--ignored` and `--bench` select none of our tests: nothing must be sampled for them either.
     if labels.is_empty() || libtest.list || libtest.ignored || libtest.bench {
-        return Ok(list(&tasks, &labels, libtest, &selection));
+        return list(suite, &settings, tasks, &labels, libtest, &selection);
     }
-    let names = cases(&tasks, &labels).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let mut names = cases(&tasks, &labels).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let checks_itself = suite.self_check() && selection.wants(ceiling::NAME, ceiling::NAME, &HashSet::new());
     let contest = Contest::prepare(suite, settings, tasks, &selection, &say::again(&rerun(argv)))?;
-    if contest.is_empty() {
+    if contest.is_empty() && !checks_itself {
         say::line(&selection.nothing(suite));
     }
     let mut trials = Vec::new();
@@ -97,6 +99,14 @@ fn run(
     }
     // The others are there to be counted as filtered out.
     trials.extend(names.iter().filter(|name| !selected.contains(*name)).map(|name| Trial::test(name, || Ok(()))));
+    if suite.self_check() {
+        names.push(ceiling::NAME.to_owned());
+        let shared = Arc::clone(&contest);
+        trials.push(Trial::test(ceiling::NAME, move || Ok(shared.check_itself()?)));
+        if checks_itself {
+            selected.insert(ceiling::NAME.to_owned());
+        }
+    }
     let worker = contest.start();
     let conclusion = libtest_mimic::run(&filtered(libtest, names, &selected), trials);
     match contest.finish(worker) {
@@ -105,22 +115,43 @@ fn run(
     }
 }
 
-/// Lists the tests; without a checkpoint they are all there, ignored for that reason.
-fn list(tasks: &[Task], labels: &[String], libtest: Arguments, selection: &Selection) -> ExitCode {
+/// Lists the tests; without a checkpoint they are all there, ignored for that reason, but for the self-check.
+fn list(
+    suite: &dyn Suite,
+    settings: &Settings,
+    tasks: Vec<Task>,
+    labels: &[String],
+    libtest: Arguments,
+    selection: &Selection,
+) -> Result<ExitCode, RunnerError> {
     const REASON: &str = "no checkpoint: give --checkpoint, --pipeline or --samples";
-    let cases = cases(tasks, labels);
+    let cases = cases(&tasks, labels);
     let whole: HashSet<&str> = cases.iter().flat_map(|(name, id)| [name.as_str(), id]).collect();
     let wanted = |(name, id): &&(String, &str)| selection.wants(name, id, &whole);
-    let selected: HashSet<String> = cases.iter().filter(wanted).map(|(name, _)| name.clone()).collect();
+    let mut selected: HashSet<String> = cases.iter().filter(wanted).map(|(name, _)| name.clone()).collect();
     // A trial with libtest's own mark is ignored without a word; one that decides when it is run can say why.
     let mark = labels.is_empty() && (libtest.list || libtest.ignored);
-    let names: Vec<String> = cases.into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<String> = cases.into_iter().map(|(name, _)| name).collect();
     let trial = |name: &String| {
         Trial::ignorable_test(name.clone(), || Ok(Completion::ignored_with(REASON))).with_ignored_flag(mark)
     };
-    let trials = names.iter().map(trial).collect();
+    let mut trials: Vec<Trial> = names.iter().map(trial).collect();
+    if suite.self_check() && !tasks.is_empty() && !libtest.ignored {
+        let wanted = selection.wants(ceiling::NAME, ceiling::NAME, &HashSet::new());
+        let listed = libtest.list || !wanted || libtest.bench;
+        let judge = if listed { None } else { Some(contest::judge(suite, settings)?) };
+        let (dataset, storage) = (suite.name().to_owned(), settings.storage.clone());
+        trials.push(Trial::test(ceiling::NAME, move || match judge {
+            Some(judge) => Ok(contest::check_itself(&judge, &tasks, &dataset, &storage)?),
+            None => Ok(()),
+        }));
+        names.push(ceiling::NAME.to_owned());
+        if wanted {
+            selected.insert(ceiling::NAME.to_owned());
+        }
+    }
     let libtest = Arguments { include_ignored: true, ..filtered(libtest, names, &selected) };
-    libtest_mimic::run(&libtest, trials).exit_code()
+    Ok(libtest_mimic::run(&libtest, trials).exit_code())
 }
 
 /// Name and task id of every test case, in order.

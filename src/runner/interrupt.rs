@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::say;
-use crate::jail::{self, Jail, JailError};
+use crate::jail::{self, Jail, JailError, Limits};
 use crate::program::Program;
 use crate::verdict::Judgement;
 
@@ -39,11 +39,11 @@ pub(super) fn handle(again: String) {
 
 /// Runs a program. What the harness could not do is tried again before it counts as a failure; once Ctrl-C came, the
 /// calling thread only waits for the end of the process.
-pub(super) fn run(jail: &Jail, program: &Program) -> Result<Judgement, JailError> {
+pub(super) fn run(jail: &Jail, program: &Program, limits: &Limits) -> Result<Judgement, JailError> {
     let attempt = || {
         RUNNING.fetch_add(1, Ordering::SeqCst);
         let judged = match STOPPING.load(Ordering::SeqCst) {
-            false => jail.run(program),
+            false => jail.run_within(program, limits),
             true => Err(JailError::Interrupted),
         };
         RUNNING.fetch_sub(1, Ordering::SeqCst);

@@ -52,6 +52,10 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: O
         print.prompt_format,
         summary.num_samples
     );
+    let quoted: Vec<String> = print.stops.iter().map(|stop| format!("{stop:?}")).collect();
+    let split = print.split.as_ref().map(|split| format!("{split} split · ")).unwrap_or_default();
+    let shots = if print.shots.is_empty() { String::new() } else { format!("shots {} · ", print.shots.join(" ")) };
+    row("protocol", &format!("{split}{shots}stops {}", quoted.join(" ")));
     let scores: Vec<String> = entry
         .ks
         .iter()
@@ -69,6 +73,17 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: O
             false => format!("{} · {} of {} problems", scores.join(" · "), summary.problems, summary.problems_of),
         },
     );
+    let plus: Vec<String> = entry
+        .ks
+        .iter()
+        .filter_map(|k| Some(format!("pass@{k} {:.4}", summary.plus_pass_at_k.get(&format!("pass@{k}"))?.as_f64()?)))
+        .collect();
+    if !plus.is_empty() {
+        row("plus", &format!("{} · base and plus tests", plus.join(" · ")));
+    }
+    if let Some(ceiling) = &summary.ceiling {
+        row("ceiling", &ceiling.to_string());
+    }
     let n = summary.num_samples;
     let too_large: Vec<String> =
         contest::USUAL_KS[..3].iter().filter(|&&k| k > n).map(|k| format!("pass@{k}")).collect();

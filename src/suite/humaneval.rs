@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Suite;
-use crate::dataset::{self, DatasetError, Source};
+use super::plus::HumanEvalPlus;
+use super::wire::{Row, WireProcessed, check_entry_point};
+use crate::dataset::{self, DatasetError, Processed, Published, Source};
+use crate::prompt::{EVALPLUS_STOPS, Format};
 use crate::task::{Check, Task};
 
 /// The HumanEval benchmark, fetched by `passk fetch humaneval`.
@@ -19,88 +22,76 @@ impl Suite for HumanEval {
     fn tasks(&self, storage: &Path) -> Result<Vec<Task>, DatasetError> {
         dataset::load(storage, self.name(), parse)
     }
+
+    fn formats(&self) -> &[Format] {
+        &[Format::Raw, Format::Alpaca]
+    }
+
+    fn named_stops(&self) -> Vec<(&'static str, Vec<String>)> {
+        vec![("evalplus", EVALPLUS_STOPS.map(str::to_owned).to_vec())]
+    }
+
+    fn plus(&self) -> Option<&dyn Suite> {
+        Some(&HumanEvalPlus)
+    }
+
+    fn self_check(&self) -> bool {
+        true
+    }
 }
 
 pub(super) const SOURCE: Source = Source {
     name: "humaneval",
-    url: "https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz",
-    sha256: "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
-    process,
+    files: &[Published {
+        url: Some("https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz"),
+        file: "HumanEval.jsonl.gz",
+        sha256: Some("b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"),
+        process: |bytes, path| Processed::from_rows(bytes, path, process),
+    }],
 };
 
-/// A row as published.
-#[derive(Deserialize)]
-struct WirePublished {
-    task_id: String,
-    prompt: String,
-    entry_point: String,
-    canonical_solution: String,
-    test: String,
+const FORMS: &str = "processed: instruction, output, task_id, metadata; HumanEval: task_id, prompt, entry_point, canonical_solution, test";
+
+fn process(row: &str) -> Result<String, String> {
+    published(&Row::read(row)?)?.write()
 }
 
-/// A row in the processed form that the trainers' data preparation writes.
-#[derive(Serialize, Deserialize)]
-struct WireProcessed {
-    instruction: String,
-    #[serde(default)]
-    input: String,
-    output: String,
-    task_id: String,
-    metadata: WireMetadata,
+/// A published row in the processed form.
+fn published(row: &Row) -> Result<WireProcessed, String> {
+    let mut metadata = Map::new();
+    metadata.insert("source".into(), SOURCE.name.into());
+    metadata.insert("test".into(), row.get::<String>("test")?.into());
+    metadata.insert("entry_point".into(), row.get::<String>("entry_point")?.into());
+    metadata.insert("has_tests".into(), Value::Bool(true));
+    Ok(WireProcessed {
+        instruction: row.get("prompt")?,
+        input: String::new(),
+        output: row.get("canonical_solution")?,
+        task_id: row.get("task_id")?,
+        metadata,
+    })
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireMetadata {
-    #[serde(default)]
-    source: String,
-    test: String,
-    entry_point: String,
-    #[serde(default)]
-    has_tests: bool,
-}
-
-impl From<WirePublished> for WireProcessed {
-    fn from(row: WirePublished) -> WireProcessed {
-        WireProcessed {
-            instruction: row.prompt,
-            input: String::new(),
-            output: row.canonical_solution,
-            task_id: row.task_id,
-            metadata: WireMetadata {
-                source: SOURCE.name.to_owned(),
-                test: row.test,
-                entry_point: row.entry_point,
-                has_tests: true,
-            },
-        }
-    }
-}
-
-fn process(line: &str) -> Result<String, String> {
-    let row: WirePublished = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    serde_json::to_string(&WireProcessed::from(row)).map_err(|error| error.to_string())
-}
-
-/// A line in either form → a task.
-pub(super) fn parse(line: &str) -> Result<Task, String> {
-    let published = serde_json::from_str::<WirePublished>(line).map(WireProcessed::from);
-    let row = match published {
-        Ok(row) => row,
-        Err(_) => serde_json::from_str::<WireProcessed>(line).map_err(|error| error.to_string())?,
+/// A row in either form → a task.
+pub(super) fn parse(row: &str) -> Result<Task, String> {
+    let members = Row::read(row)?;
+    let row = match members.has("canonical_solution") && members.has("test") {
+        true => published(&members)?,
+        false => WireProcessed::read(row, FORMS)?,
     };
-    let WireMetadata { test, entry_point, .. } = row.metadata;
+    let (test, entry_point) = (row.text("test")?, row.text("entry_point")?);
     if test.trim().is_empty() {
         return Err(format!("task `{}` has no test", row.task_id));
     }
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    if entry_point.is_empty() || !entry_point.chars().all(is_name) {
-        return Err(format!("task `{}` has no entry point", row.task_id));
-    }
+    check_entry_point(&row.task_id, &entry_point)?;
     Ok(Task {
+        canonical: row.canonical(),
         id: row.task_id.into(),
         prompt: row.instruction,
-        canonical: Some(row.output).filter(|output| !output.trim().is_empty()),
+        question: None,
         check: Check::Function { test, entry_point },
+        plus: None,
+        slow: None,
     })
 }
 
@@ -124,6 +115,7 @@ mod tests {
         };
         check("{", "EOF");
         check(r#"{"instruction": "x", "output": "", "metadata": {}}"#, "missing field");
+        check(r#"{"text": "x", "code": "", "task_id": 1}"#, "it has text, code, task_id");
         check(&PUBLISHED.replace("def check(candidate):\\n    assert candidate() == 1\\n", ""), "`T/0` has no test");
         check(&PUBLISHED.replace(r#""entry_point": "f""#, r#""entry_point": "f(""#), "no entry point");
     }

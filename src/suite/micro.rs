@@ -25,6 +25,10 @@ impl Suite for Micro {
         storage.join("micro/checkpoints")
     }
 
+    fn self_check(&self) -> bool {
+        true
+    }
+
     fn default_pipeline(&self) -> Option<&str> {
         Some("baseline")
     }

@@ -24,7 +24,7 @@ fn sample(tasks: &[Task], n: u32, batch: usize) -> BTreeMap<(String, u32), Sampl
     let mut engine = Engine::load(&checkpoint, &root.join("models/micro-mtp"), SAMPLING, batch).unwrap();
     let request = |task: &Task| Request {
         task: task.id.clone(),
-        prompt: Format::Raw.prompt(task, &Micro.stops()),
+        prompt: Format::Raw.prompt(task, &[], &Micro.stops()),
         indices: (0..n).collect(),
     };
     let requests: Vec<Request> = tasks.iter().map(request).collect();

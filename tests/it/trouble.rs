@@ -33,7 +33,10 @@ fn flags() {
     check(&["micro/999"], &["no task of `micro` matches micro/999"]);
     let place = Workplace::new();
     let unknown = ["evaluate", "--dataset", "nonesuch"];
-    run(&mut place.passk(&unknown)).with_code(2).saying(&["unknown dataset `nonesuch`", "humaneval, micro"]);
+    run(&mut place.passk(&unknown)).with_code(2).saying(&[
+        "unknown dataset `nonesuch`",
+        "humaneval, humaneval-plus, mbpp, mbpp-sanitized, mbpp-plus, codecontests, micro",
+    ]);
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! `cargo test --test codecontests -- --checkpoint PATH`
+
+passk::main!(passk::suite::CodeContests);

@@ -1,0 +1,3 @@
+//! `cargo test --test mbpp -- --checkpoint PATH`
+
+passk::main!(passk::suite::Mbpp);
