@@ -20,6 +20,7 @@
 
 pub mod args;
 pub mod checkpoint;
+pub mod compare;
 pub mod dataset;
 mod file;
 mod http;
@@ -30,6 +31,7 @@ pub mod output;
 pub mod program;
 pub mod prompt;
 pub mod record;
+pub mod report;
 mod revision;
 pub mod runner;
 pub mod sampler;

@@ -5,11 +5,13 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use passk::args::{EvaluateArgs, with_twins};
 use passk::checkpoint::Checkpoint;
+use passk::compare::{self, Choice, Comparison};
 use passk::dataset::{Fetched, Fetcher, Progress};
+use passk::report::{chart, table};
 use passk::runner::{self, Selection};
 use passk::suite;
 use passk::track::{self, Outcome, Server};
@@ -48,6 +50,10 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "storage")]
         storage: PathBuf,
     },
+    /// Compare runs: tables on stdout, and CSV, Markdown and a chart in files
+    Compare(CompareArgs),
+    /// Write report.html: scores, charts, and every problem with its completions
+    Report(CompareArgs),
     /// Show what a checkpoint holds, without loading its weights
     Inspect {
         /// A .pt file
@@ -63,6 +69,32 @@ enum Command {
     },
 }
 
+/// Which runs are looked at together.
+#[derive(clap::Args)]
+struct CompareArgs {
+    /// Labels, run ids or run folders [default: the best checkpoint of every pipeline]
+    #[arg(value_name = "LABEL|RUN")]
+    names: Vec<String>,
+    /// Only runs on this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Compare runs that were not measured alike, too, and mark it
+    #[arg(long)]
+    unlike: bool,
+    /// Take the runs from MLflow (MLFLOW_TRACKING_URI) instead of storage/runs
+    #[arg(long)]
+    mlflow: bool,
+    /// The MLflow experiment
+    #[arg(long, value_name = "NAME", requires = "mlflow")]
+    experiment: Option<String>,
+    /// Where the files go
+    #[arg(long, value_name = "DIR", default_value = "storage/reports")]
+    output_dir: PathBuf,
+    /// Whose runs
+    #[arg(long, value_name = "DIR", default_value = "storage")]
+    storage: PathBuf,
+}
+
 fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().collect();
     let command = Cli::command()
@@ -74,6 +106,8 @@ fn main() -> ExitCode {
         Command::Evaluate { dataset, evaluate, filter, skip, exact } => {
             self::evaluate(&dataset, evaluate, &Selection { filters: filter, skip, exact })
         }
+        Command::Compare(args) => compare(&args),
+        Command::Report(args) => report(&args),
         Command::Inspect { checkpoint } => inspect(&checkpoint),
         Command::Sync { storage } => sync(&storage),
         Command::Fetch { name, storage } => fetch(&name, &storage),
@@ -184,6 +218,75 @@ fn sync(storage: &Path) -> Result<ExitCode> {
     Ok(if kept == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Reads the runs and compares them; notes go to stderr.
+fn comparison(args: &CompareArgs) -> Result<Comparison> {
+    let choice = Choice { dataset: args.dataset.clone(), names: args.names.clone() };
+    let chosen = if args.mlflow {
+        let Some(server) = Server::from_env()? else {
+            bail!("--mlflow needs a server: set MLFLOW_TRACKING_URI");
+        };
+        let folder = tempfile::tempdir()?;
+        let server = server.with_experiment(args.experiment.clone());
+        let fetched = track::fetch(&server, args.dataset.as_deref(), folder.path())?;
+        let mut chosen = compare::choose(folder.path(), &choice)?;
+        chosen.notes.extend(fetched.left_out.into_iter().map(|why| format!("left out: {why}")));
+        chosen
+    } else {
+        compare::choose(&args.storage.join("runs"), &choice)?
+    };
+    let comparison = Comparison::new(chosen, args.unlike)?;
+    comparison.notes.iter().for_each(|note| eprintln!("passk: {note}"));
+    Ok(comparison)
+}
+
+fn compare(args: &CompareArgs) -> Result<ExitCode> {
+    let comparison = comparison(args)?;
+    let name = format!("comparison_{}", comparison.dataset);
+    let files = [
+        (format!("{name}.csv"), table::csv(&comparison)?),
+        (format!("{name}_pairs.csv"), table::csv_of_pairs(&comparison)?),
+        (format!("{name}.md"), table::markdown(&comparison).into_bytes()),
+        (format!("{name}.svg"), chart::svg(&comparison)?.into_bytes()),
+    ];
+    for (file, bytes) in files {
+        write(&args.output_dir.join(file), &bytes)?;
+    }
+    chart::png(&comparison, &args.output_dir.join(format!("{name}.png")))?;
+    print(&table::terminal(&comparison, columns()))?;
+    eprintln!("passk: {}/{name}.{{csv,md,svg,png}} and {name}_pairs.csv", args.output_dir.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(args: &CompareArgs) -> Result<ExitCode> {
+    let comparison = comparison(args)?;
+    let path = args.output_dir.join("report.html");
+    write(&path, passk::report::html::page(&comparison).as_bytes())?;
+    print(&format!("{}\n", path.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, bytes))
+        .with_context(|| format!("failed to write `{}`: choose another place with --output-dir", path.display()))
+}
+
+/// Columns of the terminal; `COLUMNS` decides if it is set, and 120 stand for what is no terminal.
+fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let seen = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    said.or_else(seen).filter(|&columns| columns > 0).unwrap_or(120).max(20)
+}
+
+/// A reader that has gone away is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn inspect(path: &Path) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(path)?;
     let mut text = String::new();
@@ -200,8 +303,6 @@ fn inspect(path: &Path) -> Result<ExitCode> {
     for (name, tensor) in &checkpoint.tensors {
         row("tensor", format!("{name} {:?} {}", tensor.shape, tensor.dtype));
     }
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! One label's run: opened, sampled and judged, finished.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -10,8 +11,10 @@ use super::board::Board;
 use super::contest::Contest;
 use super::say;
 use crate::checkpoint::Checkpoint;
+use crate::compare::{self, Chosen, Comparison};
 use crate::journal::{Journal, JournalError, pretty};
 use crate::record::{self, Effort, Problem, Run, SampleRecord, Summary};
+use crate::report;
 use crate::sampler::engine::Engine;
 use crate::sampler::saved::Saved;
 use crate::sampler::{Finish, Request, Sample, Sampler, SamplerError};
@@ -255,6 +258,25 @@ impl Entry {
         say::summary(self, summary, &review, tracked);
         contest.add_summary(summary.clone());
         written.is_ok()
+    }
+
+    /// Keeps the prompts, which a report shows, and writes the run's own report.
+    fn write_report(&self, contest: &Contest) -> Result<(), JournalError> {
+        let prompt = |task: &Task| (task.id.to_string(), contest.format.prompt(task, &contest.stops).text);
+        let prompts: BTreeMap<String, String> = contest.tasks.iter().map(prompt).collect();
+        self.journal.write("prompts.json", &pretty(&prompts))?;
+        let run = match compare::Run::read(self.journal.folder()) {
+            Ok(run) if !run.problems.is_empty() => run,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                say::line(&format!("no report: {error}"));
+                return Ok(());
+            }
+        };
+        match Comparison::new(Chosen { runs: vec![run], ..Chosen::default() }, true) {
+            Ok(alone) => self.journal.write("report.html", report::html::page(&alone).as_bytes()),
+            Err(_) => Ok(()),
+        }
     }
 
     /// What became of the snapshot, in words.

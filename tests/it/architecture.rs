@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 
 /// The floors, ground first. A module may use modules of lower floors only.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["task", "verdict", "score", "output", "tokenizer", "checkpoint", "file", "http", "revision"],
     &["program", "prompt", "dataset", "model"],
     &["suite", "jail", "sampler"],
     &["record", "args"],
-    &["journal", "snapshot"],
+    &["journal", "snapshot", "compare"],
     &["track"],
+    &["report"],
     &["runner"],
 ];
 
@@ -88,5 +89,11 @@ fn what_must_never_be() {
     never("jail", &["task", "suite", "sampler"]);
     never("snapshot", &["jail", "sampler", "model", "suite"]);
     never("track", &["jail", "sampler", "model", "suite"]);
+    for reader in ["compare", "report"] {
+        never(
+            reader,
+            &["jail", "sampler", "model", "suite", "program", "prompt", "dataset", "checkpoint", "runner", "track"],
+        );
+    }
     never("journal", &["jail", "sampler", "model", "suite"]);
 }

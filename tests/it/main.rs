@@ -5,6 +5,7 @@ mod agreement;
 mod architecture;
 mod checkpoint;
 mod command;
+mod compare;
 mod harness;
 mod jail;
 mod rule;

@@ -1,0 +1,128 @@
+//! `passk compare` and `passk report` on run folders that passk made, and on damaged ones.
+
+use std::fs;
+use std::path::Path;
+
+use crate::workplace::{Workplace, run};
+
+const RIGHT: &str = "    return x ** 2";
+const HOSTILE: &str = "    return '</pre><script>document.title=\\\"pwned\\\"</script><img src=x onerror=alert(1)>'";
+
+/// Two runs on micro/1 and micro/2, `worse` with fewer right answers.
+fn two_runs() -> Workplace {
+    let place = Workplace::new();
+    for (label, right) in [("better", 4), ("worse", 1)] {
+        let lines: String = ["micro/1", "micro/2"]
+            .iter()
+            .flat_map(|task| (0..4).map(move |i| (task, if i < right { RIGHT } else { HOSTILE })))
+            .map(|(task, text)| format!("{{\"task_id\": \"{task}\", \"completion\": \"{text}\"}}\n"))
+            .collect();
+        let file = place.write(&format!("{label}.jsonl"), &lines);
+        let args = ["evaluate", "--dataset", "micro", "--label", label, "--samples", file.to_str().unwrap()];
+        run(&mut place.passk(&[&args[..], &["micro/1", "micro/2", "--gate", "off"]].concat())).with_code(0);
+    }
+    place
+}
+
+fn folder(place: &Workplace, label: &str) -> std::path::PathBuf {
+    let runs = fs::read_dir(place.path("storage/runs")).unwrap().map(|entry| entry.unwrap().path());
+    let begins = format!("micro-{label}-");
+    runs.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&begins)).unwrap()
+}
+
+#[test]
+fn two_runs_are_compared_in_every_form() {
+    let place = two_runs();
+    let ran = run(&mut place.passk(&["compare"])).with_code(0);
+    for word in ["better → worse", "pass@1", "wrong_answer", "Solved by one run only"] {
+        assert!(ran.stdout.contains(word), "`{word}` is missing:\n{}", ran.stdout);
+    }
+    drop(ran.saying(&["better has 2 of 62 problems"]));
+    let csv = place.read("storage/reports/comparison_micro.csv");
+    assert!(csv.lines().count() == 3 && csv.contains(",worse,,2,4,yes,1,"), "{csv}");
+    assert!(place.read("storage/reports/comparison_micro.md").contains("| better → worse |"));
+    let svg = place.read("storage/reports/comparison_micro.svg");
+    assert!(svg.contains("pass@1") && svg.contains("better"), "{svg}");
+    let png = fs::read(place.path("storage/reports/comparison_micro.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+
+    let narrow = run(place.passk(&["compare", "worse", "better"]).env("COLUMNS", "40")).with_code(0).stdout;
+    assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    assert!(narrow.contains("worse → better"), "{narrow}");
+}
+
+#[test]
+fn the_report_holds_hostile_completions_as_text() {
+    let place = two_runs();
+    run(&mut place.passk(&["report"])).with_code(0);
+    let alone = fs::read_to_string(folder(&place, "worse").join("report.html")).unwrap();
+    for page in [place.read("storage/reports/report.html"), alone] {
+        assert!(!page.contains("<script") && !page.contains("<img"), "a completion became markup");
+        assert!(page.contains("&lt;/pre&gt;&lt;script&gt;"));
+        assert!(page.contains("cargo test --test micro -- --samples FILE micro/1"));
+        // The prompts were kept.
+        assert!(page.contains("def ") && !page.contains("The prompt was not kept"));
+    }
+}
+
+#[test]
+fn shards_of_one_run_count_as_one() {
+    let place = two_runs();
+    let whole = folder(&place, "worse");
+    let text = fs::read_to_string(whole.join("samples.jsonl")).unwrap();
+    let shard = place.path("storage/runs/elsewhere");
+    fs::create_dir(&shard).unwrap();
+    fs::copy(whole.join("run.json"), shard.join("run.json")).unwrap();
+    let of = |task: &str| text.lines().filter(|line| line.contains(task)).map(|line| format!("{line}\n")).collect();
+    let (first, second): (String, String) = (of("\"micro/1\""), of("\"micro/2\""));
+    fs::write(whole.join("samples.jsonl"), first).unwrap();
+    // Killed while it wrote a line.
+    fs::write(shard.join("samples.jsonl"), second + "{\"task_id\": \"mic").unwrap();
+    run(&mut place.passk(&["compare", "worse"])).with_code(0).saying(&["worse has 2 of 62 problems"]);
+}
+
+#[test]
+fn unlike_runs_are_refused_and_then_marked() {
+    let place = two_runs();
+    let path = folder(&place, "worse").join("run.json");
+    let text = fs::read_to_string(&path).unwrap().replace("\"cpu_seconds\": 5.0", "\"cpu_seconds\": 9.0");
+    fs::write(&path, text).unwrap();
+    run(&mut place.passk(&["compare"])).with_code(2).saying(&["not measured alike", "worse cpu 9 s", "--unlike"]);
+    let ran = run(&mut place.passk(&["compare", "--unlike"])).with_code(0);
+    assert!(ran.stdout.contains("NOT ALIKE"), "{}", ran.stdout);
+    assert!(place.read("storage/reports/comparison_micro.csv").contains(",no,1,"));
+    assert!(place.read("storage/reports/comparison_micro.svg").contains("NOT MEASURED ALIKE"));
+}
+
+#[test]
+fn bad_folders_get_one_clear_line() {
+    let none = Workplace::new();
+    run(&mut none.passk(&["compare"])).with_code(2).saying(&["no run in `storage/runs`", "evaluate first"]);
+    run(&mut none.passk(&["report"])).with_code(2).saying(&["no run in `storage/runs`"]);
+
+    let place = two_runs();
+    run(&mut place.passk(&["compare", "nobody"])).with_code(2).saying(&["`nobody`", "better, worse"]);
+    run(&mut place.passk(&["compare", "--dataset", "mbpp"])).with_code(2).saying(&["no run in"]);
+
+    let damage = |name: &str, change: &dyn Fn(&str) -> String, words: &[&str]| {
+        let path = folder(&place, "worse").join(name);
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(&path, change(&before)).unwrap();
+        run(&mut place.passk(&["compare", "better"])).with_code(0).saying(&["left out: "]);
+        let id = path.parent().and_then(Path::file_name).unwrap().to_str().unwrap();
+        run(&mut place.passk(&["compare", "better", id])).with_code(2).saying(words);
+        fs::write(&path, before).unwrap();
+    };
+    damage("run.json", &|text| text.replace("\"schema\": 1", "\"schema\": 9"), &["schema 9", "reads 1"]);
+    damage("run.json", &|text| text[..40].to_owned(), &["run.json", "--fresh"]);
+    damage("samples.jsonl", &|text| text.replacen("{\"task_id\"", "task_id", 1), &["samples.jsonl", "line 1"]);
+}
+
+#[test]
+fn of_two_runs_with_one_label_the_newest_is_taken_and_said() {
+    let place = two_runs();
+    let file = place.write("again.jsonl", &format!("{{\"task_id\": \"micro/1\", \"completion\": \"{RIGHT}\"}}\n"));
+    let args = ["evaluate", "--dataset", "micro", "--label", "worse", "micro/1", "--gate", "off", "--samples"];
+    run(&mut place.passk(&[&args[..], &[file.to_str().unwrap()]].concat())).with_code(0);
+    run(&mut place.passk(&["compare"])).with_code(0).saying(&["`worse` names several runs: the newest, micro-worse-"]);
+}
