@@ -77,12 +77,12 @@ where
     // The legend flows over as many lines as it needs.
     let (mut x, mut y) = (left + 10, 128);
     for (at, run) in comparison.runs.iter().enumerate() {
-        let width = 60 + area.estimate_text_size(&run.name, &text(24).into())?.0 as i32;
+        let width = 60 + area.estimate_text_size(&run.name, &text(24))?.0 as i32;
         if x + width > SIZE.0 as i32 - 30 && x > left + 10 {
             (x, y) = (left + 10, y + 36);
         }
         mark(&area, at, (x, y))?;
-        area.draw(&Text::new(run.name.clone(), (x + 18, y - 12), text(24)))?;
+        area.draw(&Text::new(run.name.clone(), (x + 18, y - 10), text(24)))?;
         x += width;
     }
 

@@ -14,13 +14,32 @@ use crate::record::{Completions, SampleRecord};
 use crate::score::Estimate;
 use crate::task::TaskId;
 
-/// Distinct completions of a problem that are shown for each run; the others are counted.
-const MOST_SHOWN: usize = 6;
-/// Longest text shown, in characters: the whole of it lies in samples.jsonl.
-const LONGEST: usize = 2_000;
+/// How much of the completions is shown: the whole of them lies in samples.jsonl.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Distinct completions of a problem, for each run.
+    completions: usize,
+    /// Characters of one text.
+    characters: usize,
+}
 
-/// The whole page.
+/// The largest page that a phone should have to open, in bytes.
+const MOST_BYTES: usize = 2_900_000;
+
+/// The whole page. Where it would be too large, fewer completions and shorter pieces of them are shown.
 pub fn page(comparison: &Comparison) -> String {
+    let rooms = [(6, 2_000), (4, 1_200), (2, 800), (1, 400), (1, 100)];
+    let mut text = String::new();
+    for (completions, characters) in rooms {
+        text = page_with(comparison, Room { completions, characters });
+        if text.len() <= MOST_BYTES {
+            break;
+        }
+    }
+    text
+}
+
+fn page_with(comparison: &Comparison, room: Room) -> String {
     let problems = comparison.problems();
     html! {
         (DOCTYPE)
@@ -57,7 +76,7 @@ pub fn page(comparison: &Comparison) -> String {
                         figure { (scores(comparison)) }
                         @if !comparison.curves.is_empty() {
                             h2 { "Learning curves" }
-                            figure { (curves(&comparison.curves)) }
+                            figure { (curves(comparison)) }
                         }
                         @for grid in table::grids(comparison) { (tabled(&grid)) }
                     }
@@ -68,7 +87,7 @@ pub fn page(comparison: &Comparison) -> String {
                     }
                     section id="problems" {
                         h2 { "Problems" }
-                        @for (at, task) in problems.iter().enumerate() { (problem(comparison, at, task)) }
+                        @for (at, task) in problems.iter().enumerate() { (problem(comparison, at, task, room)) }
                     }
                     section id="runs" {
                         h2 { "Runs" }
@@ -142,15 +161,15 @@ fn tabled(grid: &Grid) -> Markup {
 
 /// A horizontal line for each run and k: dot and whisker. Wide enough to read, narrow enough for a phone.
 fn scores(comparison: &Comparison) -> Markup {
-    const LEFT: f64 = 8.0;
-    const WIDTH: f64 = 384.0;
+    const LEFT: f64 = 14.0;
+    const WIDTH: f64 = 372.0;
     let x = |score: f64| LEFT + score * WIDTH;
     let mut lines: Vec<(f64, Markup)> = Vec::new();
     let mut y = 18.0;
     for (k, of_k) in comparison.ks.iter().zip(0..) {
         let title = html! { text.label x=(LEFT) y=(y) { "pass@" (k) } };
         lines.push((y, title));
-        y += 20.0;
+        y += 26.0;
         for (at, (run, scores)) in comparison.runs.iter().zip(&comparison.scores).enumerate() {
             let Some(Estimate { mean, low, high }) = scores[of_k] else { continue };
             let line = html! {
@@ -179,7 +198,11 @@ fn scores(comparison: &Comparison) -> Markup {
     }
 }
 
-fn curves(curves: &[Curve]) -> Markup {
+fn curves(comparison: &Comparison) -> Markup {
+    let curves = &comparison.curves;
+    // A pipeline keeps the colour of its run.
+    let colour =
+        |curve: &Curve, at| comparison.runs.iter().position(|run| run.pipeline() == curve.pipeline).unwrap_or(at);
     let epochs: Vec<f64> = curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.epoch)).collect();
     let (first, last) = epochs.iter().fold((f64::MAX, f64::MIN), |ends, &e| (ends.0.min(e), ends.1.max(e)));
     let x = |epoch: f64| if last > first { 40.0 + (epoch - first) / (last - first) * 340.0 } else { 210.0 };
@@ -198,7 +221,7 @@ fn curves(curves: &[Curve]) -> Markup {
             @for (at, curve) in curves.iter().enumerate() {
                 @let shift = (at as f64 - (curves.len() as f64 - 1.0) / 2.0) * 6.0;
                 @let line: Vec<String> = curve.points.iter().map(|p| format!("{},{}", num(x(p.epoch) + shift), num(y(p.score.mean)))).collect();
-                g class={ "r" (at) } {
+                g class={ "r" (colour(curve, at)) } {
                     polyline.curve points=(line.join(" ")) {}
                     @for point in &curve.points {
                         line.whisker x1=(num(x(point.epoch) + shift)) x2=(num(x(point.epoch) + shift)) y1=(num(y(point.score.low))) y2=(num(y(point.score.high))) {}
@@ -209,7 +232,7 @@ fn curves(curves: &[Curve]) -> Markup {
         }
         figcaption {
             "pass@1 by epoch. "
-            @for (at, curve) in curves.iter().enumerate() { span class={ "key r" (at) } { (curve.pipeline) } " " }
+            @for (at, curve) in curves.iter().enumerate() { span class={ "key r" (colour(curve, at)) } { (curve.pipeline) } " " }
         }
     }
 }
@@ -239,7 +262,7 @@ fn cells(comparison: &Comparison, problems: &[TaskId]) -> Markup {
     }
 }
 
-fn problem(comparison: &Comparison, number: usize, task: &TaskId) -> Markup {
+fn problem(comparison: &Comparison, number: usize, task: &TaskId, room: Room) -> Markup {
     let prompt = comparison.runs.iter().find_map(|run| run.prompts.get(task));
     html! {
         details id={ "p" (number) } {
@@ -254,7 +277,7 @@ fn problem(comparison: &Comparison, number: usize, task: &TaskId) -> Markup {
                 }
             }
             @match prompt {
-                Some(prompt) => { h4 { "Prompt" } pre { (cut(prompt)) } }
+                Some(prompt) => { h4 { "Prompt" } pre { (cut(prompt, 4 * room.characters)) } }
                 None => p.note { "The prompt was not kept in this run's folder." },
             }
             @for (at, run) in comparison.runs.iter().enumerate() {
@@ -262,18 +285,18 @@ fn problem(comparison: &Comparison, number: usize, task: &TaskId) -> Markup {
                     @let distinct = distinct(samples);
                     h4 class={ "key r" (at) } { (run.name) }
                     p.again { code { (again(run, task)) } }
-                    @for (sample, count) in distinct.iter().take(MOST_SHOWN) {
+                    @for (sample, count) in distinct.iter().take(room.completions) {
                         div.sample {
                             p {
                                 span class={ "verdict " (if sample.passed { "good" } else { "bad" }) } { (sample.verdict) }
                                 " " (count) " of " (samples.len())
                                 @if sample.finish.truncated() { " · cut off" }
                             }
-                            @if !sample.detail.is_empty() { p.detail { (cut(&sample.detail)) } }
-                            pre { (cut(&sample.completion)) }
+                            @if !sample.detail.is_empty() { p.detail { (cut(&sample.detail, room.characters)) } }
+                            pre { (cut(&sample.completion, room.characters)) }
                         }
                     }
-                    @if distinct.len() > MOST_SHOWN { p.note { "and " (distinct.len() - MOST_SHOWN) " other completions, in samples.jsonl" } }
+                    @if distinct.len() > room.completions { p.note { "and " (distinct.len() - room.completions) " other completions, in samples.jsonl" } }
                 }
             }
         }
@@ -291,8 +314,8 @@ fn distinct(samples: &[SampleRecord]) -> Vec<(&SampleRecord, usize)> {
     counts
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST) {
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}\n… cut here", &text[..end]),
         None => text.to_owned(),
     }

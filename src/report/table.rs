@@ -34,7 +34,9 @@ impl Grid {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Left);
         }
-        let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        // One rule below the head is enough.
+        let lines = table.lines().filter(|line| line.chars().any(|c| c != '─'));
+        let text: String = lines.map(|line| format!("{}\n", line.replace('═', "─").trim_end())).collect();
         if text.lines().all(|line| line.chars().count() <= width) {
             return text;
         }
@@ -201,7 +203,9 @@ pub fn terminal(comparison: &Comparison, width: usize) -> String {
     for grid in grids(comparison) {
         text += &format!("\n{}\n", grid.title);
         text += &grid.terminal(width);
-        text += &wrapped(&grid.caption, width, "").replace("\n\n", "\n");
+        if !grid.caption.is_empty() {
+            text += &wrapped(&grid.caption, width, "");
+        }
     }
     text
 }

@@ -238,7 +238,8 @@ impl Entry {
                 .journal
                 .sort(&mut records, &ids)
                 .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
-                .and_then(|()| self.journal.write("summary.json", &pretty(&kept)));
+                .and_then(|()| self.journal.write("summary.json", &pretty(&kept)))
+                .and_then(|()| self.write_report(contest));
             if all && written.is_ok() {
                 contest.tracking.push(self.journal.folder(), effort.programs > 0);
             }
