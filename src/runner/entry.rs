@@ -263,7 +263,8 @@ impl Entry {
 
     /// Keeps the prompts, which a report shows, and writes the run's own report.
     fn write_report(&self, contest: &Contest) -> Result<(), JournalError> {
-        let prompt = |task: &Task| (task.id.to_string(), contest.format.prompt(task, &contest.stops).text);
+        let shots = contest.shots();
+        let prompt = |task: &Task| (task.id.to_string(), contest.format.prompt(task, &shots, &contest.stops).text);
         let prompts: BTreeMap<String, String> = contest.tasks.iter().map(prompt).collect();
         self.journal.write("prompts.json", &pretty(&prompts))?;
         let run = match compare::Run::read(self.journal.folder()) {
