@@ -99,7 +99,19 @@ const FORMS: &str = "processed: instruction, output, task_id, metadata; EvalPlus
 /// Solutions that are known to be slow, with the processor seconds of one pass over their plus inputs, measured on a
 /// core of some 3 GHz and rounded up. They are data, not a measurement of the machine at hand, so that the limits are
 /// the same for everyone.
-const SLOW: [(&str, u64); 3] = [("HumanEval/15", 10), ("HumanEval/139", 12), ("599", 20)];
+/// 271, 392 and 603 were seen to take longer than the default allows; their figure is a guess, not a measurement.
+const SLOW: [(&str, u64); 10] = [
+    ("HumanEval/15", 10),
+    ("HumanEval/36", 3),
+    ("HumanEval/59", 3),
+    ("HumanEval/139", 12),
+    ("255", 5),
+    ("271", 15),
+    ("392", 15),
+    ("592", 4),
+    ("599", 20),
+    ("603", 15),
+];
 
 /// A published row in the processed form. Inputs stay the text that they are.
 fn published(row: &Row, source: &str) -> Result<WireProcessed, String> {
@@ -175,7 +187,14 @@ fn task(
             .replace("ENTRY_POINT", &quoted(&entry_point)?)
             .replace("SOLUTION", &quoted(reference)?)
             .replace("INPUTS", &quoted(&inputs)?);
-        Ok(Check::Function { test, entry_point: entry_point.clone() })
+        // The tests are a function `check`: one problem asks for a function of that name.
+        Ok(match entry_point.as_str() {
+            "check" => Check::Function {
+                test: format!("candidate_check = check\n{test}"),
+                entry_point: "candidate_check".into(),
+            },
+            _ => Check::Function { test, entry_point: entry_point.clone() },
+        })
     };
     let (base, plus) = (row.text("base_input")?, row.text("plus_input")?);
     if base.trim().is_empty() || matches!(base.trim(), "[]" | "{}") {
