@@ -1,0 +1,9 @@
+# A child that leads a session, and is waited for.
+# expect: passed
+# expect landlock: passed | exception
+import subprocess
+
+child = subprocess.run(["true"], start_new_session=True)
+
+# --- tests ---
+assert child.returncode == 0

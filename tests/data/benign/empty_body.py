@@ -1,0 +1,5 @@
+# A program of nothing but its tests.
+# expect: passed
+
+# --- tests ---
+assert True

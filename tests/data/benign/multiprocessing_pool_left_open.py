@@ -1,0 +1,8 @@
+# A pool that nobody closes.
+# expect: passed
+import multiprocessing as mp
+
+pool = mp.get_context("fork").Pool(2)
+
+# --- tests ---
+assert pool.map(abs, [-1]) == [1]

@@ -1,0 +1,5 @@
+# Lets a child do the printing.
+# expect: output_limit
+import subprocess
+
+subprocess.run(["sh", "-c", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxx; done"])

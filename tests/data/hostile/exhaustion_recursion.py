@@ -1,0 +1,6 @@
+# A recursion without end.
+# expect: exception
+def f():
+    return f()
+
+f()

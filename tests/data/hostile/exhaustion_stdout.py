@@ -1,0 +1,4 @@
+# Prints without end.
+# expect: output_limit
+while True:
+    print("x" * 1000)

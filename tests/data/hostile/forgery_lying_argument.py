@@ -1,0 +1,18 @@
+# Gives back a changed argument that is equal to everything.
+# expect: disputed
+# expect whole: passed
+# entry: f
+class Lie:
+    def __eq__(self, other):
+        return True
+
+def f(items):
+    items[:] = [Lie()]
+
+# --- tests ---
+def check(candidate):
+    items = [3, 1, 2]
+    candidate(items)
+    assert items == [1, 2, 3] or items == [1] and items[0] + 1 == 2
+
+check(f)

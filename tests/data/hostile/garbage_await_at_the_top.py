@@ -1,0 +1,3 @@
+# A wait where there is nothing to wait in.
+# expect: syntax_error
+await something

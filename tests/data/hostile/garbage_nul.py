@@ -1,0 +1,4 @@
+# A byte that no text has.
+# expect: syntax_error
+# let NUL: "\0"
+x = 1@NUL@

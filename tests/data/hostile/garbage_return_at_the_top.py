@@ -1,0 +1,3 @@
+# A body without its head.
+# expect: syntax_error
+return 1

@@ -1,0 +1,4 @@
+# Works for ever.
+# expect: timeout_cpu
+while True:
+    pass

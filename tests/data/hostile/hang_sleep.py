@@ -1,0 +1,6 @@
+# Sleeps.
+# expect: timeout_wall
+# limits: wall=2s
+import time
+
+time.sleep(60)

@@ -1,0 +1,12 @@
+# A child in a group of its own.
+# expect: violation
+# expect landlock: violation | exception
+import os
+import time
+
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    os.closerange(0, 4096)
+    time.sleep(20)
+    os._exit(0)
+time.sleep(0.1)

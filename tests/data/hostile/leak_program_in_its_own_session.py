@@ -1,0 +1,9 @@
+# A program with a session and streams of its own.
+# expect: violation
+# expect landlock: violation | exception
+import subprocess
+
+subprocess.Popen(
+    ["sleep", "20"], start_new_session=True,
+    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+)

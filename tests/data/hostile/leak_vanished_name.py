@@ -1,0 +1,12 @@
+# A child under the name of a thread of the kernel.
+# expect: violation
+import ctypes
+import os
+import time
+
+if os.fork() == 0:
+    ctypes.CDLL(None).prctl(15, b"kworker/0:1", 0, 0, 0)
+    os.closerange(0, 4096)
+    time.sleep(20)
+    os._exit(0)
+time.sleep(0.1)
