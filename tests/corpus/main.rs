@@ -2,8 +2,8 @@
 //! offers, as whoever runs the tests and, where that is root, as an unprivileged user too.
 //!
 //! ```text
-//! cargo test --test corpus                          warm interpreters, as the caller: about a minute
-//! PASSK_CORPUS=all cargo test --test corpus         warm and cold, as root and as a user
+//! cargo test --test corpus                          warm, as the caller, a third of the hostile programs at each level
+//! PASSK_CORPUS=all cargo test --test corpus         warm and cold, as root and as a user, every program
 //! cargo test --test corpus -- namespaces/warm       some of it
 //! PASSK_CORPUS_ONLY=forgery_ cargo test --test corpus      programs by the beginning of their names
 //! PASSK_CORPUS_REQUIRE=landlock,namespaces …        a level that is not offered is a failure

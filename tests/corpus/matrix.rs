@@ -171,7 +171,7 @@ fn run(setting: Setting, is_root: bool) -> Result<(), Failed> {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TMPDIR", &tmp);
     command.env(SECRET_VARIABLE, format!("{:032x}", u128::from(std::process::id()) << 64 | 0x5ec2e7));
     command.env("PASSK_PYTHON", python).env("HOME", &own);
-    for name in ["PASSK_CORPUS_ONLY", "RUST_BACKTRACE"] {
+    for name in ["PASSK_CORPUS", "PASSK_CORPUS_ONLY", "RUST_BACKTRACE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -225,12 +225,7 @@ fn open(folder: &Path) -> std::io::Result<()> {
 fn copy(from: &Path, folder: &Path, name: &str) -> std::io::Result<PathBuf> {
     let to = folder.join(name);
     fs::copy(from, &to)?;
-    let mode = fs::metadata(from)?.permissions().mode();
-    fs::set_permissions(
-        &to,
-        fs::Permissions::from_mode(
-            mode | 0o444 | (mode & 0o100) >> 2 | (mode & 0o100) >> 1 & 0o10 | (mode & 0o100) >> 3,
-        ),
-    )?;
+    let executable = fs::metadata(from)?.permissions().mode() & 0o100 != 0;
+    fs::set_permissions(&to, fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
     Ok(to)
 }
