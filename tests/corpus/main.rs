@@ -6,6 +6,7 @@
 //! PASSK_CORPUS=all cargo test --test corpus         warm and cold, as root and as a user, every program
 //! cargo test --test corpus -- namespaces/warm       some of it
 //! PASSK_CORPUS_ONLY=forgery_ cargo test --test corpus      programs by the beginning of their names
+//! PASSK_KILLS=100 cargo test --test corpus -- kill          as many kills; `PASSK_KILLS_SEED` for other moments
 //! PASSK_CORPUS_REQUIRE=landlock,namespaces …        a level that is not offered is a failure
 //! ```
 //!
@@ -18,6 +19,8 @@ mod head;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
+mod kill;
+#[cfg(target_os = "linux")]
 mod matrix;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((first, rest)) if first == "--worker" => worker::work(rest),
+        Some((first, rest)) if first == "--kill" => kill::work(rest),
         _ => libtest_mimic::run(&libtest_mimic::Arguments::from_args(), matrix::trials()).exit_code(),
     }
 }

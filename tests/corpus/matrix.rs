@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             Ok(())
         }),
     ];
+    trials.push(Trial::test("kill", || kill().map_err(Failed::from)));
     let all = std::env::var("PASSK_CORPUS").is_ok_and(|which| which == "all");
     let is_root = rustix::process::geteuid().is_root();
     for level in Isolation::ALL {
@@ -201,6 +202,26 @@ fn run(setting: Setting, is_root: bool) -> Result<(), Failed> {
         return Err(format!("the worker ended with {} after `{last}`", done.status).into());
     }
     eprintln!("{level}/{start}/{}: {}", if root { "root" } else { "user" }, &last["done: ".len()..]);
+    Ok(())
+}
+
+/// Kills harnesses and what is below them, by a worker to which orphans fall.
+fn kill() -> Result<(), String> {
+    let number = |name: &str, otherwise: &str| std::env::var(name).unwrap_or(otherwise.into());
+    let tmp = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let done = Command::new(std::env::current_exe().map_err(|error| error.to_string())?)
+        .args(["--kill", &number("PASSK_KILLS", "6"), &number("PASSK_KILLS_SEED", "1")])
+        .args([env!("CARGO_BIN_EXE_passk"), env!("CARGO_MANIFEST_DIR")])
+        .env("TMPDIR", tmp.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    match (done.status.success(), said.lines().last().and_then(|last| last.strip_prefix("done: "))) {
+        (true, Some(last)) => eprintln!("kill: {last}"),
+        _ => return Err(format!("{}\n{said}", done.status)),
+    }
     Ok(())
 }
 

@@ -83,7 +83,8 @@ impl Bench {
             name.starts_with(&only) && case.only.as_deref().is_none_or(|machine| machine == std::env::consts::ARCH)
         };
         // Slots and warm interpreters are there from now on, as many as two programs at once need.
-        let pair = Case { at_once: Some("itself".into()), ..self.clean.clone() };
+        let mut pair = self.clean.clone();
+        pair.at_once = Some("itself".into());
         self.judge("clean", &pair, &generous(), true);
         self.guard.settle();
         let benign: Vec<_> = self.benign.iter().filter(wanted).cloned().collect();
