@@ -135,11 +135,11 @@ impl Place {
 }
 
 /// Numbers of splitmix64, the same for the same seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// In [0, 1).
-    fn part(&mut self) -> f64 {
+    pub(crate) fn part(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -12,6 +12,7 @@ use passk::verdict::Verdict;
 
 use crate::head::{self, Case, Setting};
 use crate::host::SECRET_VARIABLE;
+use crate::kill::Dice;
 
 /// The user that root becomes: one that owns nothing on any machine.
 const USER: u32 = 54_321;
@@ -138,6 +139,51 @@ fn bad_heads() {
     assert_eq!(case.expected(setting(Start::Warm, false)), [Verdict::TimeoutCpu]);
     assert_eq!(case.expected(setting(Start::Warm, true)), [Verdict::Violation]);
     assert_eq!(case.program(&[("B", "y".into())]).source(), "xäxä\n\ny\n\n");
+}
+
+/// A damaged file is read or refused, and never more than that: every file, with parts cut out, doubled, moved and
+/// replaced, 40 times over.
+fn damaged_heads() -> Result<(), String> {
+    const PIECES: [&str; 12] = [
+        "# ",
+        "\n",
+        ": ",
+        "\"",
+        " * 9",
+        "\\u{",
+        "@",
+        " --- ",
+        "é",
+        "expect",
+        "# --- candidate ---\n",
+        "=18446744073709551615M",
+    ];
+    let mut dice = Dice(4);
+    let mut read = 0;
+    for folder in ["benign", "hostile"] {
+        for entry in fs::read_dir(data().join(folder)).map_err(|error| error.to_string())?.flatten() {
+            let text = fs::read_to_string(entry.path()).map_err(|error| error.to_string())?;
+            for _ in 0..40 {
+                let mut chars: Vec<char> = text.chars().collect();
+                for _ in 0..=(dice.part() * 4.0) as usize {
+                    // Mostly in the head, and around it.
+                    let at = (dice.part() * chars.len().min(240) as f64) as usize;
+                    let end = (at + (dice.part() * 12.0) as usize).min(chars.len());
+                    let piece: Vec<char> = match (dice.part() * 3.0) as usize {
+                        0 => Vec::new(),
+                        1 => chars[at..end].repeat(2),
+                        _ => PIECES[(dice.part() * PIECES.len() as f64) as usize].chars().collect(),
+                    };
+                    chars.splice(at..end, piece);
+                }
+                let damaged: String = chars.into_iter().collect();
+                read += usize::from(Case::parse(&damaged).is_ok());
+                head::check(&damaged);
+            }
+        }
+    }
+    // Damage that is never refused, or always, would try nothing.
+    if (500..8000).contains(&read) { Ok(()) } else { Err(format!("{read} damaged files were read")) }
 }
 
 /// Runs the corpus in one setting, by a worker.
