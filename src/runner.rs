@@ -55,6 +55,9 @@ pub enum RunnerError {
     /// Flags and data do not fit each other.
     #[error("{0}")]
     Misfit(String),
+    /// The system lets us start none.
+    #[error("failed to start a thread: {0}")]
+    Thread(std::io::Error),
     /// A file cannot be read or written.
     #[error("failed to {verb} `{}`: {source}", path.display())]
     Io { verb: &'static str, path: PathBuf, source: std::io::Error },
@@ -94,7 +97,7 @@ pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) ->
     if contest.is_empty() {
         return Err(RunnerError::Misfit(selection.nothing(suite)));
     }
-    let worker = contest.start();
+    let worker = contest.start()?;
     let mut failed = 0;
     for (at, (entry, task)) in contest.selected().enumerate() {
         let outcome = contest.outcome(entry, task);

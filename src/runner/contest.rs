@@ -338,9 +338,9 @@ impl Contest {
     }
 
     /// Begins to sample and judge, one entry after the other: one model is loaded at a time.
-    pub(super) fn start(self: &Arc<Self>) -> JoinHandle<()> {
+    pub(super) fn start(self: &Arc<Self>) -> Result<JoinHandle<()>, RunnerError> {
         let contest = Arc::clone(self);
-        std::thread::spawn(move || {
+        let work = move || {
             if let Err(error) = contest.measure_ceiling() {
                 say::line(&error);
                 contest.entries.iter().for_each(|entry| entry.board.close(&error));
@@ -355,7 +355,8 @@ impl Contest {
                 // Files are written, and sent, while the next entry is sampled.
                 entry.conclude(&contest);
             }
-        })
+        };
+        std::thread::Builder::new().spawn(work).map_err(RunnerError::Thread)
     }
 
     /// Judges the dataset's own solutions of everything that is selected.

@@ -136,8 +136,16 @@ impl Entry {
                     }
                 }
             };
-            for _ in 0..contest.settings.jobs {
-                scope.spawn(judge);
+            for at in 0..contest.settings.jobs {
+                match thread::Builder::new().spawn_scoped(scope, judge) {
+                    Ok(_) => {}
+                    Err(_) if at > 0 => break, // with fewer at once
+                    Err(error) => {
+                        stopped.store(true, Ordering::Relaxed);
+                        let text = format!("failed to start a thread: {error}");
+                        trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(text);
+                    }
+                }
             }
             let sampled = sampler.sample(requests, &mut |sample| {
                 effort.tokens += u64::from(sample.tokens.unwrap_or(0));

@@ -107,7 +107,7 @@ fn run(
             selected.insert(ceiling::NAME.to_owned());
         }
     }
-    let worker = contest.start();
+    let worker = contest.start()?;
     let conclusion = libtest_mimic::run(&filtered(libtest, names, &selected), trials);
     match contest.finish(worker) {
         true => Ok(conclusion.exit_code()),

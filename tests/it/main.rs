@@ -6,6 +6,7 @@ mod architecture;
 mod checkpoint;
 mod command;
 mod compare;
+mod hardship;
 mod harness;
 mod jail;
 mod rule;

@@ -74,6 +74,14 @@ impl Workplace {
         self.command(Path::new(env!("CARGO_BIN_EXE_passk")), args)
     }
 
+    /// The same, by a shell that runs `setup` first; `$SETUP` is that whole script, `$@` the command.
+    pub(crate) fn passk_after(&self, setup: &str, args: &[&str]) -> Command {
+        let script = format!("{setup}\nexec \"$@\"");
+        let mut command = self.command(Path::new("sh"), &["-c", &script, "sh", env!("CARGO_BIN_EXE_passk")]);
+        command.args(args).env("SETUP", &script);
+        command
+    }
+
     /// The ten-line benchmark of the crate doc.
     pub(crate) fn squares(&self, args: &[&str]) -> Command {
         self.command(squares(), args)
