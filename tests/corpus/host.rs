@@ -171,7 +171,7 @@ pub(crate) fn files() -> usize {
     count(&std::env::temp_dir(), 6)
 }
 
-/// Every process below us, by number, with its name. The dead who wait for their parent's word count: nobody gave it.
+/// Every process below us, by number, with its name and its state. The dead who wait for their parent's word count: nobody gave it.
 pub(crate) fn descendants() -> BTreeMap<u32, String> {
     let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -181,7 +181,9 @@ pub(crate) fn descendants() -> BTreeMap<u32, String> {
             continue;
         };
         let parent: u32 = rest.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()).unwrap_or(0);
-        parents.insert(pid, (parent, head.split_once('(').map_or(String::new(), |(_, name)| name.to_owned())));
+        let (state, name) =
+            (rest.trim_start().get(..1).unwrap_or_default(), head.split_once('(').map_or("", |(_, name)| name));
+        parents.insert(pid, (parent, format!("{name} {state}")));
     }
     let me = std::process::id();
     let below = |mut pid: u32| {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 
 use crate::host::{descendants, files};
 
@@ -81,10 +81,11 @@ pub(crate) fn work(arguments: &[String]) -> ExitCode {
             fault(format!("{number}: the resumed run left {left:?}"));
         }
     }
-    if files() > idle {
-        fault(format!("{} files where {idle} were", files()));
-    }
-    println!("done: killed {hit:?}; {unfinished} runs were not at their end");
+    // Of a harness that is killed nobody is left to remove the folders of the programs that ran just then.
+    let folders = files().saturating_sub(idle);
+    println!(
+        "done: killed {hit:?}; {unfinished} runs were not at their end; {folders} files and folders of theirs are left"
+    );
     if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -92,7 +93,7 @@ pub(crate) fn work(arguments: &[String]) -> ExitCode {
 fn left() -> BTreeMap<u32, String> {
     let begun = Instant::now();
     loop {
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         let left = descendants();
         if left.is_empty() || begun.elapsed() > GRACE {
             return left;

@@ -31,6 +31,7 @@ const KINDS: [(&str, usize); 7] = [
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("heads", || heads().map_err(Failed::from)),
+        Trial::test("damaged_heads", || damaged_heads().map_err(Failed::from)),
         Trial::test("bad_heads", || {
             bad_heads();
             Ok(())
