@@ -245,7 +245,8 @@ fn settings(run: &Run) -> Vec<(&'static str, String)> {
     let limits = &print.limits;
     vec![
         ("dataset", format!("{} {} ({} tasks)", print.dataset, print.dataset_digest, print.tasks)),
-        ("prompt", print.prompt_format.clone()),
+        ("split", print.split.clone().unwrap_or_default()),
+        ("prompt", [&[print.prompt_format.clone()], print.shots.as_slice()].concat().join(" ")),
         ("stops", format!("{:?}", print.stops)),
         ("sampling", sampling),
         (
