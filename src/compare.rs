@@ -246,7 +246,7 @@ fn settings(run: &Run) -> Vec<(&'static str, String)> {
     vec![
         ("dataset", format!("{} {} ({} tasks)", print.dataset, print.dataset_digest, print.tasks)),
         ("split", print.split.clone().unwrap_or_default()),
-        ("prompt", [&[print.prompt_format.clone()], print.shots.as_slice()].concat().join(" ")),
+        ("prompt", std::iter::once(&print.prompt_format).chain(&print.shots).cloned().collect::<Vec<_>>().join(" ")),
         ("stops", format!("{:?}", print.stops)),
         ("sampling", sampling),
         (
