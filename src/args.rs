@@ -8,6 +8,7 @@ use clap::{Args, Command, ValueEnum};
 use thiserror::Error;
 
 use crate::sampler::Sampling;
+use crate::sampler::engine::{Decode, Options};
 
 /// A contradiction that clap cannot see, in one line.
 #[derive(Debug, Error)]
@@ -69,6 +70,15 @@ pub struct EvaluateArgs {
     /// Sequences sampled at once; never changes a sample
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub batch: usize,
+    /// Where the model runs: auto or cpu; several, e.g. cpu,cpu, share the problems; never changes a sample
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
+    pub device: Vec<String>,
+    /// Type of weights and activations: f32
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub dtype: String,
+    /// One token a forward, drafts by the model's extra heads, or what is measured to be faster; never changes a sample
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = Decode::Auto)]
+    pub decode: Decode,
     /// CPU seconds a program may use [default: the suite's]
     #[arg(long, value_name = "SECS")]
     pub timeout: Option<f64>,
@@ -143,8 +153,8 @@ pub struct Settings {
     pub stops: Option<String>,
     /// With the plus tests.
     pub plus: bool,
-    /// Sequences at once.
-    pub batch: usize,
+    /// Sequences at once, way of decoding, lanes.
+    pub engine: Options,
     /// Asked-for limit of CPU time.
     pub timeout: Option<Duration>,
     /// Programs at once.
@@ -217,7 +227,7 @@ impl EvaluateArgs {
             split: self.split,
             stops: self.stops,
             plus: self.plus,
-            batch: self.batch,
+            engine: Options { batch: self.batch, decode: self.decode, lanes: lanes(&self.device, &self.dtype)? },
             timeout: self.timeout.map(Duration::from_secs_f64),
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
             k: self.k,
@@ -254,6 +264,25 @@ impl EvaluateArgs {
             true => Err(ArgsError("--label names one run: give it with one checkpoint".into())),
             false => Ok(contestants),
         }
+    }
+}
+
+/// Lanes of the engine: one for each device, or what suits the model when there is one.
+fn lanes(devices: &[String], dtype: &str) -> Result<Option<usize>, ArgsError> {
+    for device in devices {
+        let trouble = match device.split(':').next().unwrap_or_default() {
+            _ if ["auto", "cpu"].contains(&device.as_str()) => continue,
+            "cuda" | "metal" | "mps" => "this build of passk runs on the CPU alone",
+            _ => "there is no such device",
+        };
+        return Err(ArgsError(format!("--device {device}: {trouble}; use auto or cpu")));
+    }
+    match dtype {
+        "f32" => Ok((devices.len() > 1).then_some(devices.len())),
+        "bf16" | "f16" => {
+            Err(ArgsError(format!("--dtype {dtype}: the CPU computes in f32; weights of {dtype} are widened")))
+        }
+        _ => Err(ArgsError(format!("--dtype {dtype}: there is no such type; use f32"))),
     }
 }
 
@@ -319,6 +348,13 @@ mod tests {
     }
 
     #[test]
+    fn several_devices_are_lanes() {
+        assert_eq!(resolve("").unwrap().engine.lanes, None);
+        assert_eq!(resolve("--device cpu").unwrap().engine.lanes, None);
+        assert_eq!(resolve("--device cpu,cpu").unwrap().engine.lanes, Some(2));
+    }
+
+    #[test]
     fn bad_values_are_named() {
         let check = |args: &str, expected: &str| {
             let error = resolve(args).unwrap_err();
@@ -335,6 +371,9 @@ mod tests {
         check("--label x --pipeline a b", "--label names one run");
         check("--pipeline a b --checkpoint-pattern *.pt", "one pipeline");
         check("--checkpoint a.pt --samples canonical", "cannot be used with");
+        check("--device cuda:0", "--device cuda:0: this build of passk runs on the CPU alone");
+        check("--device cpu,tpu", "--device tpu: there is no such device");
+        check("--dtype bf16", "the CPU computes in f32");
         check("--gate sometimes", "possible values: exact, off");
     }
 }

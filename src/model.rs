@@ -1,32 +1,27 @@
-//! The multi-token-prediction LLaMA, and the only door to candle.
+//! The multi-token-prediction LLaMA.
 //!
 //! A *row* is one token of one sequence at one position. Prompts and completions are rows alike, and a row's result
-//! does not depend on the rows beside it: matrix products are padded to where that holds, and all
+//! does not depend on the rows beside it: matrix products add up every element in one order of its own, and all
 //! else works row by row in a fixed order. The sampler's rule "one row, one result" stands on this.
 
+mod attention;
 mod block;
 mod cache;
 mod config;
+mod kernel;
 mod math;
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
 use thiserror::Error;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use block::{Block, Rotary};
 pub use cache::{Cache, Span};
 pub use config::{CONFIG_FILES, Config, ConfigError, RopeScaling, find_folder};
+use kernel::Matrix;
+pub use kernel::Threads;
 pub(crate) use math::exp;
 
-/// The fewest rows of a matrix product with `out` columns.
-///
-/// candle's `gemm` adds up in another order where there is one row, and where the product is small: at most 16 × 16
-/// elements, or 64 × 64 with long sums. Beyond that every row's result is the same to the bit whatever stands beside it.
-fn min_rows(out: usize) -> usize {
-    if out > 64 { 4 } else { (16 * 16 / out + 1).max(65) }
-}
-
-/// The most rows of one product, up to which that was measured. Longer prompts go in pieces.
+/// The most rows of one call: what the workspace of a step is planned for. Longer prompts go in pieces.
 pub const MAX_ROWS: usize = 128;
 
 /// What arithmetic a sample depends on beside the weights; records keep it.
@@ -47,9 +42,6 @@ pub enum ModelError {
     /// A tensor is missing, misshapen or unreadable.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// candle failed.
-    #[error("failed to compute: {0}")]
-    Candle(#[from] candle_core::Error),
     /// The weights hold a value that is not finite.
     #[error("tensor `{0}` of the checkpoint holds a value that is not finite")]
     NotFinite(String),
@@ -85,14 +77,51 @@ pub struct Row<'a> {
     pub own: &'a Span,
 }
 
+/// Which rows' results are wanted; keys and values of all rows are kept.
+#[derive(Clone, Copy)]
+pub enum Picked<'a> {
+    /// Every row's.
+    All,
+    /// Those of these rows, in rising order.
+    These(&'a [usize]),
+}
+
+impl Picked<'_> {
+    fn len(self, rows: usize) -> usize {
+        match self {
+            Picked::All => rows,
+            Picked::These(picked) => picked.len(),
+        }
+    }
+
+    fn row(self, i: usize) -> usize {
+        match self {
+            Picked::All => i,
+            Picked::These(picked) => picked[i],
+        }
+    }
+}
+
 /// Weights of one model, in f32 on the CPU.
 pub struct Model {
     config: Config,
     embeddings: Vec<f32>, // (vocab, dim)
     blocks: Vec<Block>,   // trunk, head 0, extra heads
     norm: Vec<f32>,       // (dim)
-    output: Tensor,       // (vocab, dim)
+    output: Matrix,       // (vocab, dim)
     rotary: Rotary,
+}
+
+/// What a step computes in: kept from step to step, so that none allocates.
+pub struct Workspace {
+    trunk: Vec<f32>,  // (rows, dim): what all heads read
+    x: Vec<f32>,      // (rows, dim): the residual stream
+    normed: Vec<f32>, // (rows, dim)
+    wide: Vec<f32>,   // (rows, dim + 2 kv_dim) or (rows, 2 hidden)
+    narrow: Vec<f32>, // (rows, dim) or (rows, hidden)
+    logits: Vec<f32>, // (rows, vocab)
+    scratch: attention::Scratch,
+    threads: Threads,
 }
 
 impl Model {
@@ -102,29 +131,54 @@ impl Model {
     /// A tensor is missing, unexpected, misshapen, or holds a value that is not finite.
     pub fn load(checkpoint: &Checkpoint, config: Config, heads: Heads) -> Result<Model, ModelError> {
         checkpoint.expect(&config.tensors())?;
-        let read = |name: &str| -> Result<Vec<f32>, ModelError> {
+        Model::build(config, heads, &|name: &str| {
             let values = checkpoint.read_f32(name)?;
             match values.iter().all(|v| v.is_finite()) {
                 true => Ok(values),
                 false => Err(ModelError::NotFinite(name.to_owned())),
             }
-        };
+        })
+    }
+
+    /// A model with weights drawn from `seed`: for benchmarks and tests. Norms are one; other weights are uniform with
+    /// variance 1 / width, so that activations keep their size.
+    ///
+    /// # Errors
+    /// None that can happen; the type is that of [`load`](Self::load).
+    pub fn random(config: Config, heads: Heads, seed: u64) -> Result<Model, ModelError> {
+        let shapes: std::collections::HashMap<String, Vec<usize>> = config.tensors().into_iter().collect();
+        Model::build(config, heads, &|name: &str| {
+            let shape = shapes.get(name).map_or(&[][..], Vec::as_slice);
+            let count = shape.iter().product();
+            let &[_, width] = shape else { return Ok(vec![1.0; count]) };
+            let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).update(name.as_bytes()).finalize_xof();
+            let mut bytes = vec![0u8; 4 * count];
+            stream.fill(&mut bytes);
+            let scale = (3.0 / width as f32).sqrt();
+            let uniform = |b: &[u8; 4]| u32::from_le_bytes(*b) as f32 / (1u64 << 31) as f32 - 1.0;
+            Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| scale * uniform(bytes)).collect())
+        })
+    }
+
+    fn build(
+        config: Config,
+        heads: Heads,
+        read: &impl Fn(&str) -> Result<Vec<f32>, ModelError>,
+    ) -> Result<Model, ModelError> {
         let wanted = match heads {
             Heads::Next => config.trunk_len() + 1,
             Heads::All => config.n_layers,
         };
-        let blocks = config
-            .blocks()
-            .iter()
-            .take(wanted)
-            .map(|name| Block::load(&config, name, &read))
-            .collect::<Result<_, _>>()?;
+        let names = config.blocks();
+        let blocks = names.iter().take(wanted).map(|name| Block::load(&config, name, read));
+        let mut output = Matrix::new(config.vocab_size, config.dim);
+        output.fill(0, &read("output.weight")?);
         Ok(Model {
+            blocks: blocks.collect::<Result<_, _>>()?,
             embeddings: read("tok_embeddings.weight")?,
             norm: read("norm.weight")?,
-            output: matrix(read("output.weight")?, config.vocab_size, config.dim)?,
+            output,
             rotary: Rotary::new(&config),
-            blocks,
             config,
         })
     }
@@ -139,27 +193,93 @@ impl Model {
         self.blocks.len() - self.config.trunk_len()
     }
 
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> usize {
+        let floats = self.embeddings.len() + self.norm.len();
+        floats * size_of::<f32>() + self.output.bytes() + self.blocks.iter().map(Block::bytes).sum::<usize>()
+    }
+
     /// An empty cache for this model.
     pub fn cache(&self) -> Cache {
-        Cache::new(self.blocks.len(), self.config.kv_dim())
+        Cache::new(self.blocks.len(), self.config.n_kv_heads, self.config.head_dim())
     }
 
-    /// Runs rows through trunk and head 0, writes their keys and values into the cache, and returns head 0's hidden
-    /// state of each: (rows, dim). At most [`MAX_ROWS`] rows.
-    pub fn forward(&self, rows: &[Row], cache: &mut Cache) -> Result<Vec<f32>, ModelError> {
-        let trunk = self.trunk(rows, cache)?;
-        self.head(0, rows, trunk, cache)
+    /// A workspace for this model.
+    pub fn workspace(&self, threads: Threads) -> Workspace {
+        let empty = Vec::new;
+        Workspace {
+            trunk: empty(),
+            x: empty(),
+            normed: empty(),
+            wide: empty(),
+            narrow: empty(),
+            logits: empty(),
+            scratch: attention::Scratch::default(),
+            threads,
+        }
     }
 
-    /// Logits of each hidden state: (rows, dim) → (rows, vocab).
-    pub fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>, ModelError> {
-        let normed = math::rms_norm(hidden, &self.norm, self.config.norm_eps);
-        linear(normed, &self.output)
+    /// Bytes that a workspace has after a step of `rows` rows, `picked` of them with logits.
+    pub fn workspace_bytes(&self, rows: usize, picked: usize) -> usize {
+        let &Config { dim, hidden_dim, vocab_size, .. } = &self.config;
+        let wide = (2 * hidden_dim).max(dim + 2 * self.config.kv_dim());
+        (rows * (4 * dim + wide + hidden_dim.max(dim)) + picked * vocab_size) * size_of::<f32>()
+    }
+
+    /// Embeds the rows' tokens and runs the blocks below the heads; the heads read the result in `work`. Keys and
+    /// values of the rows go into the cache.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary.
+    pub fn trunk(&self, rows: &[Row], cache: &mut Cache, work: &mut Workspace) -> Result<(), ModelError> {
+        let &Config { dim, vocab_size, .. } = &self.config;
+        work.x.clear();
+        for &Row { token, .. } in rows {
+            let at = token as usize * dim;
+            let embedding = self.embeddings.get(at..at + dim).ok_or(ModelError::Token { token, vocab_size })?;
+            work.x.extend_from_slice(embedding);
+        }
+        for layer in 0..self.config.trunk_len() {
+            self.blocks[layer].forward(rows, Picked::All, layer, cache, &self.config, &self.rotary, work);
+        }
+        std::mem::swap(&mut work.x, &mut work.trunk);
+        Ok(())
+    }
+
+    /// Runs head `head` over `rows`, of which the i-th is row `from[i]` of the last [`trunk`](Self::trunk), and leaves
+    /// the hidden states of the picked ones in `work`.
+    pub fn head(
+        &self,
+        head: usize,
+        rows: &[Row],
+        from: Picked,
+        picked: Picked,
+        cache: &mut Cache,
+        work: &mut Workspace,
+    ) {
+        let dim = self.config.dim;
+        work.x.clear();
+        for i in 0..rows.len() {
+            work.x.extend_from_slice(&work.trunk[from.row(i) * dim..][..dim]);
+        }
+        let layer = self.config.trunk_len() + head;
+        self.blocks[layer].forward(rows, picked, layer, cache, &self.config, &self.rotary, work);
+    }
+
+    /// Logits of the hidden states that the last [`head`](Self::head) left: (picked, vocab).
+    pub fn logits<'w>(&self, work: &'w mut Workspace) -> &'w [f32] {
+        math::rms_norm(&work.x, &self.norm, self.config.norm_eps, &mut work.normed);
+        self.output.multiply(&work.normed, &mut work.logits, work.threads);
+        &work.logits
     }
 
     /// Every loaded head's logits of every position of one sequence: (heads, positions, vocab).
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary.
     pub fn all_logits(&self, ids: &[u32]) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut cache = self.cache();
+        let mut work = self.workspace(Threads::All);
         let (prefix, mut own) = (Span::default(), Span::default());
         cache.grow(&mut own, ids.len());
         let mut logits = vec![Vec::new(); self.heads()];
@@ -169,93 +289,12 @@ impl Model {
                 .enumerate()
                 .map(|(i, &token)| Row { token, position: piece * MAX_ROWS + i, prefix: &prefix, own: &own })
                 .collect();
-            let trunk = self.trunk(&rows, &mut cache)?;
+            self.trunk(&rows, &mut cache, &mut work)?;
             for (head, logits) in logits.iter_mut().enumerate() {
-                let hidden = self.head(head, &rows, trunk.clone(), &mut cache)?;
-                logits.extend(self.logits(&hidden)?);
+                self.head(head, &rows, Picked::All, Picked::All, &mut cache, &mut work);
+                logits.extend_from_slice(self.logits(&mut work));
             }
         }
         Ok(logits)
-    }
-
-    /// Embeds the rows' tokens and runs the blocks below the heads: (rows, dim).
-    fn trunk(&self, rows: &[Row], cache: &mut Cache) -> Result<Vec<f32>, ModelError> {
-        let &Config { dim, vocab_size, .. } = &self.config;
-        let mut x = Vec::with_capacity(rows.len() * dim);
-        for &Row { token, .. } in rows {
-            let at = token as usize * dim;
-            let embedding = self.embeddings.get(at..at + dim).ok_or(ModelError::Token { token, vocab_size })?;
-            x.extend_from_slice(embedding);
-        }
-        for layer in 0..self.config.trunk_len() {
-            x = self.blocks[layer].forward(x, rows, layer, cache, &self.config, &self.rotary)?;
-        }
-        Ok(x)
-    }
-
-    /// Runs head `head` on the trunk's output: (rows, dim) → (rows, dim).
-    fn head(&self, head: usize, rows: &[Row], trunk: Vec<f32>, cache: &mut Cache) -> Result<Vec<f32>, ModelError> {
-        let layer = self.config.trunk_len() + head;
-        self.blocks[layer].forward(trunk, rows, layer, cache, &self.config, &self.rotary)
-    }
-}
-
-/// A weight (out, in) as candle holds it.
-fn matrix(values: Vec<f32>, out: usize, width: usize) -> Result<Tensor, ModelError> {
-    Ok(Tensor::from_vec(values, (out, width), &Device::Cpu)?)
-}
-
-/// x Wᵀ: (rows, in) and (out, in) → (rows, out), with at least [`min_rows`] rows in the product.
-fn linear(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
-    let (out, width) = weight.dims2()?;
-    let rows = x.len() / width;
-    let padded = rows.max(min_rows(out));
-    x.resize(padded * width, 0.0);
-    let x = Tensor::from_vec(x, (padded, width), &Device::Cpu)?;
-    let mut y = into_vec(x.matmul(&weight.t()?)?)?;
-    y.truncate(rows * out);
-    Ok(y)
-}
-
-/// The numbers of a fresh contiguous CPU tensor, copied once.
-fn into_vec(tensor: Tensor) -> Result<Vec<f32>, ModelError> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(values[start..end].to_vec()),
-        _ => Ok(tensor.flatten_all()?.to_vec1()?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The property of candle's matrix product that everything stands on, at widths like real ones.
-    #[test]
-    fn a_rows_product_does_not_depend_on_its_neighbours() {
-        let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0;
-        for (width, out) in [
-            (8, 8),
-            (32, 64),
-            (88, 32),
-            (64, 192),
-            (600, 64),
-            (128, 384),
-            (128, 512),
-            (352, 128),
-            (768, 2304),
-            (2048, 768),
-        ] {
-            let weight = matrix((0..out * width).map(value).collect(), out, width).unwrap();
-            let x: Vec<f32> = (7..7 + MAX_ROWS * width).map(value).collect();
-            let all = linear(x.clone(), &weight).unwrap();
-            for rows in (1..=40).chain([64, 65, 100, 127]) {
-                for start in [0, 1, 5, MAX_ROWS - rows] {
-                    let start = start.min(MAX_ROWS - rows);
-                    let some = linear(x[start * width..(start + rows) * width].to_vec(), &weight).unwrap();
-                    assert_eq!(some, all[start * out..(start + rows) * out], "{rows} rows at {start}, {width}→{out}");
-                }
-            }
-        }
     }
 }

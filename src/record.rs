@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sampler::engine::Speculation;
 use crate::sampler::{Finish, Sampling};
 use crate::score::{self, Tally};
 use crate::task::TaskId;
@@ -271,6 +272,12 @@ pub struct Summary {
     /// What the dataset's own solutions score on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<CeilingRecord>,
+    /// Tokens that a forward of one sequence brought where extra heads drafted; `None` when none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_forward: Option<f64>,
+    /// Share of each extra head's drafts that became tokens, head 1 first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub head_acceptance: Vec<f64>,
 }
 
 /// What a self-check gave. All of it may differ from machine to machine, and none of it is part of a fingerprint.
@@ -296,7 +303,7 @@ impl std::fmt::Display for CeilingRecord {
 }
 
 /// What an invocation did beside what the journal held already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Effort {
     /// Tokens sampled.
     pub tokens: u64,
@@ -306,6 +313,8 @@ pub struct Effort {
     pub programs: u64,
     /// Seconds from the start of sampling to the last verdict.
     pub judging_seconds: f64,
+    /// How drafts of the extra heads fared.
+    pub speculation: Speculation,
 }
 
 impl Summary {
@@ -316,7 +325,7 @@ impl Summary {
         samples: &[SampleRecord],
         num_samples: u32,
         ks: &[u32],
-        effort: Effort,
+        effort: &Effort,
     ) -> (Summary, Vec<Problem>) {
         let complete = complete(tasks, samples, num_samples);
         let problems: Vec<Problem> =
@@ -355,6 +364,8 @@ impl Summary {
             programs_per_second: rate(effort.programs, effort.judging_seconds),
             plus_pass_at_k: plus.iter().map(|(k, e)| (format!("pass@{k}"), e.mean.into())).collect(),
             ceiling: None,
+            tokens_per_forward: effort.speculation.tokens_per_forward(),
+            head_acceptance: effort.speculation.acceptance(),
         };
         (summary, problems)
     }

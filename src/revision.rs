@@ -1,7 +1,7 @@
 //! Which code made a sample.
 
 /// The sources whose change may change a sample or a verdict.
-const SOURCES: [&str; 32] = [
+const SOURCES: [&str; 36] = [
     include_str!("checkpoint.rs"),
     include_str!("checkpoint/archive.rs"),
     include_str!("checkpoint/discover.rs"),
@@ -20,18 +20,22 @@ const SOURCES: [&str; 32] = [
     include_str!("jail/stdio.rs"),
     include_str!("jail/watch.rs"),
     include_str!("model.rs"),
+    include_str!("model/attention.rs"),
     include_str!("model/block.rs"),
     include_str!("model/cache.rs"),
     include_str!("model/config.rs"),
+    include_str!("model/kernel.rs"),
     include_str!("model/math.rs"),
     include_str!("output.rs"),
     include_str!("program.rs"),
     include_str!("prompt.rs"),
     include_str!("sampler.rs"),
     include_str!("sampler/engine.rs"),
+    include_str!("sampler/lane.rs"),
     include_str!("sampler/noise.rs"),
     include_str!("sampler/nucleus.rs"),
     include_str!("sampler/saved.rs"),
+    include_str!("sampler/speculate.rs"),
     include_str!("sampler/stop.rs"),
     include_str!("tokenizer.rs"),
 ];

@@ -4,9 +4,11 @@
 //! id, sample index). Batch size, order, filters, threads, resuming and n never change one token of it.
 
 pub mod engine;
+mod lane;
 pub mod noise;
 pub mod nucleus;
 pub mod saved;
+mod speculate;
 mod stop;
 
 use serde::{Deserialize, Serialize};
@@ -126,4 +128,9 @@ pub trait Sampler: Send {
     /// # Errors
     /// What the sampler could not do; samples handed over before stay good.
     fn sample(&mut self, requests: &[Request], done: &mut dyn FnMut(Sample) -> bool) -> Result<(), SamplerError>;
+
+    /// How drafts of the model's extra heads fared, for a sampler that has them.
+    fn speculation(&self) -> engine::Speculation {
+        engine::Speculation::default()
+    }
 }

@@ -111,6 +111,7 @@ fn stated_eos(config: &Path) -> Vec<u32> {
 /// Decodes a sequence id by id, holding back what is not yet a whole character.
 ///
 /// `tokenizers::DecodeStream` does the same but cannot be seeded with a prompt, and borrows its tokenizer.
+#[derive(Clone)]
 pub(crate) struct Stream {
     /// The ids of the last text that was whole, then those still held back.
     ids: Vec<u32>,

@@ -1,21 +1,22 @@
 //! One pre-norm LLaMA block: attention, then SwiGLU, each added to the residual stream.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::attention::attention;
 use super::cache::Cache;
 use super::config::Config;
-use super::math::{dot, exp, rms_norm};
-use super::{ModelError, Row, linear, matrix};
+use super::kernel::{Matrix, Threads};
+use super::math::{rms_norm, swiglu};
+use super::{ModelError, Picked, Row, Workspace};
 
 /// Weights of one block; the projections of one input are fused into one matrix.
 pub(super) struct Block {
     attention_norm: Vec<f32>, // (dim)
-    qkv: Tensor,              // (dim + 2 kv_dim, dim)
-    out: Tensor,              // (dim, dim)
+    qkv: Matrix,              // (dim + 2 kv_dim, dim)
+    out: Matrix,              // (dim, dim)
     ffn_norm: Vec<f32>,       // (dim)
-    gate_up: Tensor,          // (2 hidden, dim)
-    down: Tensor,             // (dim, hidden)
+    gate_up: Matrix,          // (2 hidden, dim)
+    down: Matrix,             // (dim, hidden)
 }
 
 impl Block {
@@ -26,110 +27,81 @@ impl Block {
         read: &impl Fn(&str) -> Result<Vec<f32>, ModelError>,
     ) -> Result<Block, ModelError> {
         let part = |part: &str| read(&format!("{name}.{part}.weight"));
-        let fuse = |parts: &[&str]| -> Result<Vec<f32>, ModelError> {
-            parts.iter().try_fold(Vec::new(), |mut fused, name| {
-                fused.extend(part(name)?);
-                Ok(fused)
-            })
+        let fuse = |parts: &[(&str, usize)], width: usize| -> Result<Matrix, ModelError> {
+            let mut fused = Matrix::new(parts.iter().map(|(_, out)| out).sum(), width);
+            let mut first = 0;
+            for (name, out) in parts {
+                fused.fill(first, &part(name)?);
+                first += out;
+            }
+            Ok(fused)
         };
         let &Config { dim, hidden_dim, .. } = config;
+        let kv_dim = config.kv_dim();
         Ok(Block {
             attention_norm: part("attention_norm")?,
-            qkv: matrix(fuse(&["attention.wq", "attention.wk", "attention.wv"])?, dim + 2 * config.kv_dim(), dim)?,
-            out: matrix(part("attention.wo")?, dim, dim)?,
+            qkv: fuse(&[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], dim)?,
+            out: fuse(&[("attention.wo", dim)], dim)?,
             ffn_norm: part("ffn_norm")?,
-            gate_up: matrix(fuse(&["feed_forward.w1", "feed_forward.w3"])?, 2 * hidden_dim, dim)?,
-            down: matrix(part("feed_forward.w2")?, dim, hidden_dim)?,
+            gate_up: fuse(&[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], dim)?,
+            down: fuse(&[("feed_forward.w2", dim)], hidden_dim)?,
         })
     }
 
-    /// (rows, dim) → (rows, dim). Keys and values of the rows go into `layer` of the cache.
+    /// Bytes of its weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.qkv.bytes() + self.out.bytes() + self.gate_up.bytes() + self.down.bytes()
+    }
+
+    /// `work.x`: (rows, dim) → (picked, dim). Keys and values of all rows go into `layer` of the cache.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn forward(
         &self,
-        x: Vec<f32>,
         rows: &[Row],
+        picked: Picked,
         layer: usize,
         cache: &mut Cache,
         config: &Config,
         rotary: &Rotary,
-    ) -> Result<Vec<f32>, ModelError> {
-        let normed = rms_norm(&x, &self.attention_norm, config.norm_eps);
-        let mut qkv = linear(normed, &self.qkv)?; // (rows, dim + 2 kv_dim)
-        for (row, qkv) in rows.iter().zip(qkv.chunks_exact_mut(config.dim + 2 * config.kv_dim())) {
-            let (qk, value) = qkv.split_at_mut(config.dim + config.kv_dim());
+        work: &mut Workspace,
+    ) {
+        let &Config { dim, hidden_dim, norm_eps, .. } = config;
+        let Workspace { x, normed, wide, narrow, scratch, threads, .. } = work;
+        rms_norm(x, &self.attention_norm, norm_eps, normed);
+        self.qkv.multiply(normed, wide, *threads); // (rows, dim + 2 kv_dim)
+        for (row, qkv) in rows.iter().zip(wide.chunks_exact_mut(dim + 2 * config.kv_dim())) {
+            let (qk, value) = qkv.split_at_mut(dim + config.kv_dim());
             rotary.apply(row.position, qk);
-            cache.write(layer, row.own, row.position - row.prefix.len(), &qk[config.dim..], value);
+            cache.write(layer, row.own, row.position - row.prefix.len(), &qk[dim..], value);
         }
-        let attended = attention(&qkv, rows, layer, cache, config); // (rows, dim)
-        let x = add(x, linear(attended, &self.out)?);
+        if let Picked::These(picked) = picked {
+            for (to, &from) in picked.iter().enumerate() {
+                x.copy_within(from * dim..(from + 1) * dim, to * dim);
+            }
+            x.truncate(picked.len() * dim);
+        }
+        if x.is_empty() {
+            return;
+        }
+        attention(wide, rows, picked, layer, cache, config, scratch, narrow, *threads); // (picked, dim)
+        self.out.multiply(narrow, normed, *threads);
+        add(x, normed);
 
-        let normed = rms_norm(&x, &self.ffn_norm, config.norm_eps);
-        let gate_up = linear(normed, &self.gate_up)?; // (rows, 2 hidden)
-        let hidden = swiglu(&gate_up, config.hidden_dim); // (rows, hidden)
-        Ok(add(x, linear(hidden, &self.down)?))
+        rms_norm(x, &self.ffn_norm, norm_eps, normed);
+        self.gate_up.multiply(normed, wide, *threads); // (picked, 2 hidden)
+        narrow.resize(wide.len() / 2, 0.0); // (picked, hidden)
+        let halves = |(out, both): (&mut [f32], &[f32])| swiglu(both, out);
+        match *threads == Threads::All && wide.len() > 1 << 16 {
+            true => narrow.par_chunks_exact_mut(hidden_dim).zip(wide.par_chunks_exact(2 * hidden_dim)).for_each(halves),
+            false => narrow.chunks_exact_mut(hidden_dim).zip(wide.chunks_exact(2 * hidden_dim)).for_each(halves),
+        }
+        self.down.multiply(narrow, normed, *threads);
+        add(x, normed);
     }
 }
 
-fn add(mut x: Vec<f32>, y: Vec<f32>) -> Vec<f32> {
+fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-    x
-}
-
-/// silu(gate) · up: (rows, 2 hidden) → (rows, hidden).
-fn swiglu(gate_up: &[f32], hidden_dim: usize) -> Vec<f32> {
-    gate_up
-        .par_chunks_exact(2 * hidden_dim)
-        .flat_map_iter(|row| {
-            let (gate, up) = row.split_at(hidden_dim);
-            gate.iter().zip(up).map(|(&g, &u)| g / (1.0 + exp(-g)) * u)
-        })
-        .collect()
-}
-
-/// Causal attention of each row over its sequence, one (row, head) at a time: (rows, dim).
-///
-/// 1. scores: q · k / √head_dim over the prefix, then over the row's own positions up to itself
-/// 2. softmax, shifted by the largest score
-/// 3. the sum of the values so weighted
-///
-/// Keys are walked in the order of positions whether they came by prompt or by decoding, so that a row's sums are
-/// always added in the same order.
-fn attention(qkv: &[f32], rows: &[Row], layer: usize, cache: &Cache, config: &Config) -> Vec<f32> {
-    let (dim, head_dim, kv_dim) = (config.dim, config.head_dim(), config.kv_dim());
-    let group = config.n_heads / config.n_kv_heads;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let mut out = vec![0f32; rows.len() * dim];
-    out.par_chunks_exact_mut(head_dim).enumerate().for_each_init(Vec::new, |scores, (i, out)| {
-        let (row, head) = (&rows[i / config.n_heads], i % config.n_heads);
-        let query = &qkv[i / config.n_heads * (dim + 2 * kv_dim) + head * head_dim..][..head_dim];
-        let columns = head / group * head_dim..(head / group + 1) * head_dim;
-        let runs = cache.runs(layer, row.prefix, row.prefix.len()).chain(cache.runs(
-            layer,
-            row.own,
-            row.position + 1 - row.prefix.len(),
-        ));
-
-        scores.clear();
-        for (keys, _) in runs.clone() {
-            scores.extend(keys.chunks_exact(kv_dim).map(|key| dot(query, &key[columns.clone()]) * scale));
-        }
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut total = 0.0;
-        for score in scores.iter_mut() {
-            *score = exp(*score - largest);
-            total += *score;
-        }
-        let mut weights = scores.iter();
-        for (_, values) in runs {
-            for (value, weight) in values.chunks_exact(kv_dim).zip(&mut weights) {
-                for (out, v) in out.iter_mut().zip(&value[columns.clone()]) {
-                    *out += weight * v;
-                }
-            }
-        }
-        out.iter_mut().for_each(|v| *v /= total);
-    });
-    out
 }
 
 /// Rotary position embedding on interleaved pairs (2i, 2i+1) (Su et al. 2021, arXiv 2104.09864, eq. 34).

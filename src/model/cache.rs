@@ -1,12 +1,14 @@
 //! Keys and values of every position, in blocks that are allocated once and written in place.
 
 /// Positions in a block.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
-/// A pool of blocks. A block holds 16 positions of every layer: keys and values, each (layer, position, kv_dim).
+/// A pool of blocks. A block holds 16 positions of every layer: keys as (layer, kv head, head_dim, position), so that
+/// scores of 16 positions are computed side by side, and values as (layer, kv head, position, head_dim).
 pub struct Cache {
     layers: usize,
-    kv_dim: usize,
+    kv_heads: usize,
+    head_dim: usize,
     blocks: Vec<Block>,
     free: Vec<usize>,
 }
@@ -36,8 +38,8 @@ impl Span {
 }
 
 impl Cache {
-    pub(super) fn new(layers: usize, kv_dim: usize) -> Cache {
-        Cache { layers, kv_dim, blocks: Vec::new(), free: Vec::new() }
+    pub(super) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Cache {
+        Cache { layers, kv_heads, head_dim, blocks: Vec::new(), free: Vec::new() }
     }
 
     /// Makes room for `more` further positions at the end of `span`.
@@ -45,7 +47,7 @@ impl Cache {
         span.len += more;
         while span.blocks.len() * BLOCK < span.len {
             span.blocks.push(self.free.pop().unwrap_or_else(|| {
-                let floats = self.layers * BLOCK * self.kv_dim;
+                let floats = self.layers * self.layer_floats();
                 let block = || vec![0f32; floats].into_boxed_slice();
                 self.blocks.push(Block { keys: block(), values: block() });
                 self.blocks.len() - 1
@@ -63,30 +65,52 @@ impl Cache {
         self.blocks.len() - self.free.len()
     }
 
-    fn range(&self, layer: usize, slot: usize, positions: usize) -> std::ops::Range<usize> {
-        let start = (layer * BLOCK + slot) * self.kv_dim;
-        start..start + positions * self.kv_dim
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.blocks.len() * self.block_bytes()
     }
 
-    /// Writes key and value, each (kv_dim), of the `index`-th position of `span`.
+    /// Bytes that `positions` consecutive positions take.
+    pub fn bytes_of(&self, positions: usize) -> usize {
+        positions.div_ceil(BLOCK) * self.block_bytes()
+    }
+
+    fn block_bytes(&self) -> usize {
+        2 * self.layers * self.layer_floats() * size_of::<f32>()
+    }
+
+    fn layer_floats(&self) -> usize {
+        BLOCK * self.kv_heads * self.head_dim
+    }
+
+    /// Writes key and value, each (kv_heads, head_dim), of the `index`-th position of `span`.
     pub(super) fn write(&mut self, layer: usize, span: &Span, index: usize, key: &[f32], value: &[f32]) {
-        let range = self.range(layer, index % BLOCK, 1);
+        let (start, slot) = (layer * self.layer_floats(), index % BLOCK);
+        let size = BLOCK * self.head_dim;
         let block = &mut self.blocks[span.blocks[index / BLOCK]];
-        block.keys[range.clone()].copy_from_slice(key);
-        block.values[range].copy_from_slice(value);
+        for (head, key) in key.chunks_exact(self.head_dim).enumerate() {
+            let keys = &mut block.keys[start + head * size..][..size];
+            keys[slot..].iter_mut().step_by(BLOCK).zip(key).for_each(|(to, key)| *to = *key);
+        }
+        for (head, value) in value.chunks_exact(self.head_dim).enumerate() {
+            block.values[start + head * size + slot * self.head_dim..][..self.head_dim].copy_from_slice(value);
+        }
     }
 
-    /// Keys and values of the first `len` positions of `span` in order, as runs of (positions, kv_dim).
+    /// Keys, (head_dim, 16), and values, (16, head_dim), of `head` at the first `len` positions of `span` in order,
+    /// with the number of positions that count.
     pub(super) fn runs<'a>(
         &'a self,
         layer: usize,
+        head: usize,
         span: &'a Span,
         len: usize,
-    ) -> impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone {
+    ) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize)> + Clone {
+        let size = BLOCK * self.head_dim;
+        let range = layer * self.layer_floats() + head * size..layer * self.layer_floats() + (head + 1) * size;
         span.blocks[..len.div_ceil(BLOCK)].iter().enumerate().map(move |(i, &block)| {
-            let range = self.range(layer, 0, (len - i * BLOCK).min(BLOCK));
             let block = &self.blocks[block];
-            (&block.keys[range.clone()], &block.values[range])
+            (&block.keys[range.clone()], &block.values[range.clone()], (len - i * BLOCK).min(BLOCK))
         })
     }
 }
@@ -97,14 +121,20 @@ mod tests {
 
     #[test]
     fn positions_come_back_in_order_and_blocks_are_used_again() {
-        let mut cache = Cache::new(2, 1);
+        let mut cache = Cache::new(2, 2, 1);
         let mut span = Span::default();
         for i in 0..40 {
             cache.grow(&mut span, 1);
-            cache.write(1, &span, i, &[i as f32], &[-(i as f32)]);
+            cache.write(1, &span, i, &[i as f32, 100.0], &[-(i as f32), 200.0]);
         }
-        let keys: Vec<f32> = cache.runs(1, &span, 35).flat_map(|(keys, _)| keys.to_vec()).collect();
-        assert_eq!(keys, (0..35).map(|i| i as f32).collect::<Vec<_>>());
+        let read = |head: usize| -> Vec<(f32, f32)> {
+            let pairs = |(keys, values, len): (&[f32], &[f32], usize)| {
+                keys[..len].iter().copied().zip(values[..len].iter().copied()).collect::<Vec<_>>()
+            };
+            cache.runs(1, head, &span, 35).flat_map(pairs).collect()
+        };
+        assert_eq!(read(0), (0..35).map(|i| (i as f32, -(i as f32))).collect::<Vec<_>>());
+        assert_eq!(read(1), vec![(100.0, 200.0); 35]);
         assert_eq!(cache.used(), 3);
         cache.release(span);
         let mut other = Span::default();

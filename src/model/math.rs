@@ -1,10 +1,13 @@
 //! Sums and exponentials in one fixed order, so that a row's result depends on nothing but the row.
 
+use super::kernel::vectorised;
+
 /// Partial sums kept side by side: enough for the compiler's vectors, and the same on every machine.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// Σ a_i b_i, always added in the same order.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
@@ -20,6 +23,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 ///
 /// Plain multiplications and additions (the reduction and polynomial of Cephes' `expf`), so that it vectorises and
 /// does not depend on the C library.
+#[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding and subtracting it rounds to a whole number
     let clamped = x.clamp(-87.0, 88.0);
@@ -33,15 +37,28 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { (p * r * r + r + 1.0) * power }
 }
 
-/// Root-mean-square norm of each `dim`-wide row of `x`, times `weight`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
-    let dim = weight.len();
-    let mut out = Vec::with_capacity(x.len());
-    for row in x.chunks_exact(dim) {
-        let scale = 1.0 / (dot(row, row) / dim as f32 + eps).sqrt();
-        out.extend(row.iter().zip(weight).map(|(v, w)| v * scale * w));
+vectorised! {
+    /// Root-mean-square norm of each `dim`-wide row of `x`, times `weight`: (rows, dim) → `out`.
+    pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut Vec<f32>) {
+        let dim = weight.len();
+        out.resize(x.len(), 0.0);
+        for (out, row) in out.chunks_exact_mut(dim).zip(x.chunks_exact(dim)) {
+            let scale = 1.0 / (dot(row, row) / dim as f32 + eps).sqrt();
+            for ((out, v), w) in out.iter_mut().zip(row).zip(weight) {
+                *out = v * scale * w;
+            }
+        }
     }
-    out
+}
+
+vectorised! {
+    /// silu(gate) · up of one row: (2 hidden) → (hidden).
+    pub(super) fn swiglu(gate_up: &[f32], out: &mut [f32]) {
+        let (gate, up) = gate_up.split_at(out.len());
+        for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+            *out = g / (1.0 + exp(-g)) * u;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -94,8 +94,9 @@ impl Entry {
         let sampler: &mut dyn Sampler = match &mut *origin {
             Origin::Saved(saved) => saved,
             Origin::Checkpoint { checkpoint, folder } => {
-                engine = Engine::load(checkpoint, folder, settings.sampling, settings.batch)
+                engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
                     .map_err(|error| error.to_string())?;
+                say::plan(&engine.plan(&requests).map_err(|error| error.to_string())?);
                 &mut engine
             }
         };
@@ -153,6 +154,7 @@ impl Entry {
                 !stopped.load(Ordering::Relaxed) && sender.send(sample).is_ok()
             });
             effort.sampling_seconds = begun.elapsed().as_secs_f64();
+            effort.speculation = sampler.speculation();
             drop(sender);
             if let Err(error) = sampled
                 && !matches!(error, SamplerError::Stopped)
@@ -225,12 +227,12 @@ impl Entry {
         self.conclusion.get_or_init(|| {
             let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
             let mut records = self.board.records();
-            let effort = *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let effort = self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
             let selected: Vec<TaskId> = self.selected.iter().map(|&at| ids[at].clone()).collect();
             // A problem that could not be judged blocks every k: the mean over the others is another quantity.
             let whole = selected.iter().all(|task| self.board.missing(task, self.num_samples).is_empty());
             let ks = if whole { self.ks.as_slice() } else { &[] };
-            let (mut summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, effort);
+            let (mut summary, problems) = Summary::new(&self.run, &selected, &records, self.num_samples, ks, &effort);
             summary.ceiling = contest.ceiling.get().cloned().flatten();
             let everything = record::problems(&ids, &records, self.num_samples);
             let all = everything.len() == ids.len();
@@ -238,7 +240,7 @@ impl Entry {
             let kept = match all {
                 true => Summary {
                     ceiling: summary.ceiling.clone(),
-                    ..Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, effort).0
+                    ..Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, &effort).0
                 },
                 false => summary.clone(),
             };

@@ -3,6 +3,7 @@
 use super::contest;
 use super::entry::Entry;
 use crate::record::{Problem, Summary};
+use crate::sampler::engine::Plan;
 
 /// Writes a line to stderr. If nobody reads it any more, the evaluation goes on all the same: `eprintln` would panic.
 macro_rules! put {
@@ -21,6 +22,17 @@ pub(super) fn line(text: &str) {
 pub(super) fn begin(entry: &Entry, wanted: usize, kept: usize) {
     let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
     line(&format!("{}: {wanted} completions to judge{kept}", entry.run.label));
+}
+
+/// What sampling will take of memory.
+pub(super) fn plan(plan: &Plan) {
+    let mb = |bytes: usize| (bytes as f64 / 1e6).ceil();
+    line(&format!(
+        "memory: {} MB of weights, at most {} MB of keys and values and {} MB to compute in",
+        mb(plan.weights),
+        mb(plan.cache),
+        mb(plan.workspace)
+    ));
 }
 
 /// One finished problem, for those who run without a harness.
@@ -102,6 +114,11 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: O
         .collect();
     if !rates.is_empty() {
         row("speed", &rates.join(" · "));
+    }
+    if let Some(tokens) = summary.tokens_per_forward {
+        let shares: Vec<String> =
+            summary.head_acceptance.iter().map(|share| format!("{:.0} %", share * 100.0)).collect();
+        row("drafts", &format!("{tokens:.2} tokens a forward · {} of the extra heads' held", shares.join(", ")));
     }
     row("run", &entry.journal.folder().display().to_string());
     row("snapshot", review);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use passk::checkpoint::Checkpoint;
-use passk::model::{Config, Heads, Model, Row, Span};
+use passk::model::{Config, Heads, Model, Picked, Row, Span, Threads};
 use serde::Deserialize;
 
 /// Written by `tests/data/checkpoints/make.py` from a PyTorch forward.
@@ -27,6 +27,7 @@ fn fixture(name: &str) -> (Model, Expected) {
 /// Greedy decoding through the cache, one token a step.
 fn greedy(model: &Model, prompt: &[u32], tokens: usize) -> Vec<u32> {
     let mut cache = model.cache();
+    let mut work = model.workspace(Threads::All);
     let (prefix, mut own) = (Span::default(), Span::default());
     let mut ids = prompt.to_vec();
     let mut fed = 0;
@@ -34,8 +35,9 @@ fn greedy(model: &Model, prompt: &[u32], tokens: usize) -> Vec<u32> {
         cache.grow(&mut own, ids.len() - fed);
         let row = |position: usize| Row { token: ids[position], position, prefix: &prefix, own: &own };
         let rows: Vec<Row> = (fed..ids.len()).map(row).collect();
-        let hidden = model.forward(&rows, &mut cache).unwrap();
-        let logits = model.logits(&hidden[hidden.len() - model.config().dim..]).unwrap();
+        model.trunk(&rows, &mut cache, &mut work).unwrap();
+        model.head(0, &rows, Picked::All, Picked::These(&[rows.len() - 1]), &mut cache, &mut work);
+        let logits = model.logits(&mut work);
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
         fed = ids.len();
         ids.push(best as u32);

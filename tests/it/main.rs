@@ -10,6 +10,7 @@ mod hardship;
 mod harness;
 mod jail;
 mod rule;
+mod speculate;
 mod statistics;
 mod trouble;
 mod workplace;

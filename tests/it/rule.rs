@@ -5,7 +5,7 @@ use std::path::Path;
 
 use passk::checkpoint::Checkpoint;
 use passk::prompt::Format;
-use passk::sampler::engine::Engine;
+use passk::sampler::engine::{Engine, Options};
 use passk::sampler::{Request, Sample, Sampler, Sampling};
 use passk::suite::{Micro, Suite};
 use passk::task::Task;
@@ -21,7 +21,8 @@ fn tasks() -> Vec<Task> {
 fn sample(tasks: &[Task], n: u32, batch: usize) -> BTreeMap<(String, u32), Sample> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("storage/micro");
     let checkpoint = Checkpoint::open(&root.join("checkpoints/baseline/checkpoint_best.pt")).unwrap();
-    let mut engine = Engine::load(&checkpoint, &root.join("models/micro-mtp"), SAMPLING, batch).unwrap();
+    let options = Options { batch, ..Options::default() };
+    let mut engine = Engine::load(&checkpoint, &root.join("models/micro-mtp"), SAMPLING, options).unwrap();
     let request = |task: &Task| Request {
         task: task.id.clone(),
         prompt: Format::Raw.prompt(task, &[], &Micro.stops()),

@@ -1,0 +1,251 @@
+//! The matrix product, and how inner loops are compiled for the machine's vectors.
+//!
+//! Every element of a product is one chain of fused multiply-adds over the sum's terms in their order, cut into
+//! pieces of [`PIECE`] terms that are added in order. Which rows stand beside a row, how many, which thread works and
+//! how wide the vectors are changes the speed and not one bit.
+
+use rayon::prelude::*;
+
+/// Compiles a function twice, for any machine and for AVX2 with FMA, and calls the one that fits. Both compute the
+/// same: Rust never fuses or reorders floating-point operations by itself.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* $visible:vis fn $name:ident $([$($generic:tt)*])? ($($argument:ident: $kind:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments)]
+        $visible fn $name $(<$($generic)*>)? ($($argument: $kind),*) {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn plain $(<$($generic)*>)? ($($argument: $kind),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn wide $(<$($generic)*>)? ($($argument: $kind),*) { plain($($argument),*) }
+                // SAFETY: the machine has both features.
+                #[allow(unsafe_code)]
+                return unsafe { wide($($argument),*) };
+            }
+            plain($($argument),*)
+        }
+    };
+}
+pub(super) use vectorised;
+
+/// Columns of the result that are computed side by side.
+const PANEL: usize = 16;
+/// Rows computed side by side: 6 × 16 sums fill AVX2's registers and leave room for the factors.
+const TILE: usize = 6;
+/// Terms of a sum before it is added to the result: as much of a panel as stays in the first cache.
+const PIECE: usize = 512;
+/// Multiplications below which threads cost more than they bring.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// Who computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// The caller alone: others run beside it.
+    One,
+    /// All of rayon's.
+    All,
+}
+
+/// A weight (out, width), stored as it is walked: panels of 16 columns of the result, each (width, 16).
+pub(super) struct Matrix {
+    out: usize,
+    width: usize,
+    panels: Vec<f32>,
+}
+
+impl Matrix {
+    /// A weight of zeros.
+    pub(super) fn new(out: usize, width: usize) -> Matrix {
+        Matrix { out, width, panels: vec![0.0; out.div_ceil(PANEL) * PANEL * width] }
+    }
+
+    /// Puts `values`, (any, width), at output `first` and those after it.
+    pub(super) fn fill(&mut self, first: usize, values: &[f32]) {
+        for (row, values) in values.chunks_exact(self.width).enumerate() {
+            let column = first + row;
+            let panel = &mut self.panels[column / PANEL * PANEL * self.width..];
+            for (to, value) in panel[column % PANEL..].iter_mut().step_by(PANEL).zip(values) {
+                *to = *value;
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.panels.len() * size_of::<f32>()
+    }
+
+    /// x Wᵀ: (rows, width) → `y`, (rows, out).
+    pub(super) fn multiply(&self, x: &[f32], y: &mut Vec<f32>, threads: Threads) {
+        let rows = x.len() / self.width;
+        y.resize(rows * self.out, 0.0);
+        let panels = self.out.div_ceil(PANEL);
+        let target = Columns { start: y.as_mut_ptr(), width: self.out, rows };
+        let span = |from: usize, to: usize| {
+            product(&self.panels[from * PANEL * self.width..to * PANEL * self.width], x, self.width, from, &target)
+        };
+        if threads == Threads::One || rows * self.width * self.out < WORTH_SHARING {
+            span(0, panels);
+        } else {
+            // A few more shares than threads: one that is held up by a judged program does not hold up the others.
+            let shares = (rayon::current_num_threads() * 4).min(panels);
+            (0..shares)
+                .into_par_iter()
+                .with_max_len(1)
+                .for_each(|share| span(panels * share / shares, panels * (share + 1) / shares));
+        }
+    }
+}
+
+/// The result of a product, written by several threads: each has columns of its own.
+struct Columns {
+    start: *mut f32, // (rows, width)
+    width: usize,
+    rows: usize,
+}
+
+// SAFETY: threads write disjoint columns, and nobody reads before all have ended.
+#[allow(unsafe_code)]
+unsafe impl Sync for Columns {}
+
+impl Columns {
+    /// Adds to, or sets, columns `column`… of `row`, as many as there are up to a panel.
+    fn put(&self, row: usize, column: usize, sums: &[f32; PANEL], add: bool) {
+        let width = PANEL.min(self.width - column);
+        assert!(row < self.rows);
+        // SAFETY: row and columns lie inside the result, which outlives this, and these columns are the caller's own.
+        #[allow(unsafe_code)]
+        let to = unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + column), width) };
+        match add {
+            true => to.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+            false => to.copy_from_slice(&sums[..width]),
+        }
+    }
+}
+
+vectorised! {
+    /// Panels, each (width, 16), the first of them number `first`, times x, (rows, width).
+    fn product(panels: &[f32], x: &[f32], width: usize, first: usize, y: &Columns) {
+        let rows = x.len() / width;
+        let tiles = rows.div_ceil(TILE);
+        for at in (0..width).step_by(PIECE) {
+            let depth = PIECE.min(width - at);
+            for (number, panel) in panels.chunks_exact(width * PANEL).enumerate() {
+                let panel = &panel[at * PANEL..][..depth * PANEL];
+                for tile in 0..tiles {
+                    let (from, to) = (rows * tile / tiles, rows * (tile + 1) / tiles);
+                    let column = (first + number) * PANEL;
+                    let x = &x[from * width + at..];
+                    match to - from {
+                        1 => sums::<1>(panel, x, width, depth, from, column, y, at > 0),
+                        2 => sums::<2>(panel, x, width, depth, from, column, y, at > 0),
+                        3 => sums::<3>(panel, x, width, depth, from, column, y, at > 0),
+                        4 => sums::<4>(panel, x, width, depth, from, column, y, at > 0),
+                        5 => sums::<5>(panel, x, width, depth, from, column, y, at > 0),
+                        _ => sums::<6>(panel, x, width, depth, from, column, y, at > 0),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `ROWS` rows of x, `width` apart, times a piece of one panel, (depth, 16).
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn sums<const ROWS: usize>(
+    panel: &[f32],
+    x: &[f32],
+    width: usize,
+    depth: usize,
+    row: usize,
+    column: usize,
+    y: &Columns,
+    add: bool,
+) {
+    let x: [&[f32]; ROWS] = std::array::from_fn(|i| &x[i * width..][..depth]);
+    let mut sums = [[0f32; PANEL]; ROWS];
+    for (k, weights) in panel.as_chunks::<PANEL>().0.iter().enumerate().take(depth) {
+        for i in 0..ROWS {
+            let factor = x[i][k];
+            for j in 0..PANEL {
+                sums[i][j] = factor.mul_add(weights[j], sums[i][j]);
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        y.put(row + i, column, sums, add);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize) -> f32 {
+        ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0
+    }
+
+    fn matrix(out: usize, width: usize) -> Matrix {
+        let mut matrix = Matrix::new(out, width);
+        matrix.fill(0, &(0..out * width).map(value).collect::<Vec<_>>());
+        matrix
+    }
+
+    /// Widths and columns of small, micro and real models, and some that fit no tile.
+    const SHAPES: [(usize, usize); 11] = [
+        (8, 8),
+        (32, 64),
+        (88, 33),
+        (64, 192),
+        (600, 65),
+        (128, 384),
+        (128, 512),
+        (352, 128),
+        (768, 2304),
+        (2048, 768),
+        (1100, 37),
+    ];
+
+    /// What everything stands on: a row's product is the same bits whatever stands beside it, whoever computes it.
+    #[test]
+    fn a_rows_product_does_not_depend_on_its_neighbours() {
+        for (width, out) in SHAPES {
+            let matrix = matrix(out, width);
+            let x: Vec<f32> = (7..7 + 128 * width).map(value).collect();
+            let (mut all, mut some) = (Vec::new(), Vec::new());
+            matrix.multiply(&x, &mut all, Threads::All);
+            for rows in 1..=128 {
+                for start in [1, 128 - rows] {
+                    let start = start.min(128 - rows);
+                    let threads = if rows % 2 == 0 { Threads::All } else { Threads::One };
+                    matrix.multiply(&x[start * width..(start + rows) * width], &mut some, threads);
+                    assert!(some == all[start * out..(start + rows) * out], "{rows} rows at {start}, {width}→{out}");
+                }
+            }
+        }
+    }
+
+    /// The sum as the module's head says it, one multiplication at a time.
+    #[test]
+    fn sums_are_fused_chains_in_pieces() {
+        for (width, out) in [(33, 20), (512, 16), (1100, 37)] {
+            let x: Vec<f32> = (3..3 + 2 * width).map(value).collect();
+            let mut y = Vec::new();
+            matrix(out, width).multiply(&x, &mut y, Threads::One);
+            for (at, &sum) in y.iter().enumerate() {
+                let (row, column) = (at / out, at % out);
+                let piece = |from: usize| {
+                    let to = width.min(from + PIECE);
+                    (from..to).fold(0f32, |sum, k| x[row * width + k].mul_add(value(column * width + k), sum))
+                };
+                let expected = (0..width).step_by(PIECE).map(piece).reduce(|a, b| a + b).unwrap();
+                assert_eq!(sum.to_bits(), expected.to_bits(), "{width}→{out} at {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! One lane of the engine: a batch of sequences and the prompt that comes next, step by step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::engine::{Engine, PIECE, Queue, Work};
+use super::noise::Noise;
+use super::nucleus;
+use super::speculate::{Chooser, Speculation};
+use super::stop::Watched;
+use super::{Finish, Request, Sample, SamplerError, Sampling};
+use crate::model::{Cache, Picked, Row, Span, Threads, Workspace};
+use crate::tokenizer::Stream;
+
+/// A batch of running sequences with the cache they live in.
+pub(super) struct Lane<'e> {
+    engine: &'e Engine,
+    batch: usize,
+    threads: Threads,
+    pub(super) cache: Cache,
+    work: Workspace,
+    chooser: Chooser,
+    pub(super) speculation: Speculation,
+}
+
+/// A prompt in the cache, with the logits of its first new token: (vocab).
+struct Prompt<'a> {
+    request: &'a Request,
+    ids: &'a [u32],
+    span: Span,
+    logits: Vec<f32>,
+    stream: Stream,
+}
+
+/// A prompt on its way: first into the cache, then to its samples.
+struct Opening<'a> {
+    work: &'a Work<'a>,
+    /// Until it is whole, the span and how much of it is filled.
+    span: Span,
+    fed: usize,
+    /// Once it is whole.
+    prompt: Option<Arc<Prompt<'a>>>,
+    started: usize,
+}
+
+/// One sample being written.
+struct Sequence<'a> {
+    prompt: Arc<Prompt<'a>>,
+    index: u32,
+    noise: Noise,
+    own: Span,
+    /// Tokens chosen so far. All but the last have gone through the model.
+    tokens: Vec<u32>,
+    /// Drafts of the tokens after the last one.
+    drafts: Vec<u32>,
+    /// Own positions with keys and values of the extra heads.
+    headed: usize,
+    stream: Stream,
+    text: Watched<'a>,
+    /// What the last step made of it: tokens taken, and why it ended.
+    taken: usize,
+    outcome: Result<Option<Finish>, SamplerError>,
+}
+
+impl<'e> Lane<'e> {
+    pub(super) fn new(engine: &'e Engine, batch: usize, threads: Threads) -> Lane<'e> {
+        Lane {
+            engine,
+            batch,
+            threads,
+            cache: engine.model.cache(),
+            work: engine.model.workspace(threads),
+            chooser: Chooser::new(engine.options.decode, engine.model.heads()),
+            speculation: Speculation::default(),
+        }
+    }
+
+    /// Works until the queue is empty. `done` returns false to stop.
+    pub(super) fn run(
+        &mut self,
+        queue: &'e Queue<'e>,
+        done: &mut dyn FnMut(Sample) -> bool,
+    ) -> Result<(), SamplerError> {
+        let mut opening: Option<Opening> = None;
+        let mut active: Vec<Sequence> = Vec::new();
+        loop {
+            if queue.stopped() {
+                return Err(SamplerError::Stopped);
+            }
+            while active.len() < self.batch {
+                let Some(open) = &mut opening else {
+                    match queue.take() {
+                        Some(work) => opening = Some(self.open(work)),
+                        None => break,
+                    }
+                    continue;
+                };
+                let Some(prompt) = &open.prompt else { break };
+                match open.work.indices.get(open.started) {
+                    Some(&index) => {
+                        open.started += 1;
+                        let mut sequence = Sequence::new(Arc::clone(prompt), index, self.engine);
+                        sequence.accept_all(&prompt.logits, self.engine);
+                        active.extend(self.settle(sequence, done)?);
+                    }
+                    None => {
+                        let spent = opening.take().and_then(|opening| opening.prompt);
+                        self.retire(spent);
+                    }
+                }
+            }
+            let filling = opening.as_mut().filter(|opening| opening.prompt.is_none());
+            if active.is_empty() && filling.is_none() {
+                return Ok(());
+            }
+            self.step(&mut active, filling)?;
+            let mut running = Vec::with_capacity(self.batch);
+            for sequence in active.drain(..) {
+                running.extend(self.settle(sequence, done)?);
+            }
+            active = running;
+        }
+    }
+
+    fn open(&mut self, work: &'e Work<'e>) -> Opening<'e> {
+        let mut span = Span::default();
+        self.cache.grow(&mut span, work.ids.len());
+        Opening { work, span, fed: 0, prompt: None, started: 0 }
+    }
+
+    /// Passes a sequence on when it is finished, and back when it is not.
+    fn settle<'a>(
+        &mut self,
+        mut sequence: Sequence<'a>,
+        done: &mut dyn FnMut(Sample) -> bool,
+    ) -> Result<Option<Sequence<'a>>, SamplerError> {
+        let Some(finish) = std::mem::replace(&mut sequence.outcome, Ok(None))? else { return Ok(Some(sequence)) };
+        if finish != Finish::Stop {
+            sequence.text.push(&sequence.stream.finish(&self.engine.tokenizer)?);
+        }
+        let sample = Sample {
+            task: sequence.prompt.request.task.clone(),
+            index: sequence.index,
+            completion: sequence.text.into_text(),
+            tokens: Some(sequence.tokens.len() as u32),
+            finish,
+        };
+        self.cache.release(sequence.own);
+        self.retire(Some(sequence.prompt));
+        if done(sample) { Ok(None) } else { Err(SamplerError::Stopped) }
+    }
+
+    /// Gives a prompt's blocks back when nobody needs them any more.
+    fn retire(&mut self, prompt: Option<Arc<Prompt>>) {
+        if let Some(prompt) = prompt.and_then(Arc::into_inner) {
+            self.cache.release(prompt.span);
+        }
+    }
+
+    /// One forward: every sequence's last token and its drafts, and a piece of the prompt that is being opened. Then
+    /// each sequence takes the tokens that follow.
+    fn step(&mut self, active: &mut [Sequence], filling: Option<&mut Opening<'e>>) -> Result<(), SamplerError> {
+        let begun = Instant::now();
+        let model = &self.engine.model;
+        let speculate = self.chooser.speculate(active.len());
+        let nothing = Span::default();
+
+        // Rows of each sequence: positions whose extra heads lag behind, the last token, the drafts.
+        let mut firsts = Vec::with_capacity(active.len() + 1);
+        let mut count = 0;
+        for sequence in active.iter_mut() {
+            if !speculate {
+                sequence.drafts.clear();
+            }
+            let end = sequence.tokens.len() + sequence.drafts.len();
+            let more = end.saturating_sub(sequence.own.len());
+            self.cache.grow(&mut sequence.own, more);
+            firsts.push(count);
+            count += end - sequence.from(speculate);
+        }
+        firsts.push(count);
+        let mut rows: Vec<Row> = Vec::with_capacity(count + PIECE);
+        let mut picked: Vec<usize> = Vec::with_capacity(count + 1);
+        for sequence in active.iter() {
+            let (prefix, own) = (&sequence.prompt.span, &sequence.own);
+            for at in sequence.from(speculate)..sequence.tokens.len() + sequence.drafts.len() {
+                if at + 1 >= sequence.tokens.len() {
+                    picked.push(rows.len());
+                }
+                let token = sequence.token(at);
+                rows.push(Row { token, position: prefix.len() + at, prefix, own });
+            }
+        }
+        let mut last_of_prompt = false;
+        if let Some(opening) = &filling {
+            let ids = &opening.work.ids;
+            let end = ids.len().min(opening.fed + PIECE);
+            for (position, &token) in ids.iter().enumerate().take(end).skip(opening.fed) {
+                rows.push(Row { token, position, prefix: &nothing, own: &opening.span });
+            }
+            last_of_prompt = end == ids.len();
+            if last_of_prompt {
+                picked.push(rows.len() - 1);
+            }
+        }
+
+        model.trunk(&rows, &mut self.cache, &mut self.work)?;
+        model.head(0, &rows, Picked::All, Picked::These(&picked), &mut self.cache, &mut self.work);
+        let vocab = model.config().vocab_size;
+        let logits: &[f32] = if picked.is_empty() { &[] } else { model.logits(&mut self.work) };
+        let prompt_logits = last_of_prompt.then(|| logits[(picked.len() - 1) * vocab..].to_vec());
+        let prompt_rows = rows.len() - count;
+        drop(rows);
+
+        // Every sequence chooses on rows of its own.
+        let mut choices: Vec<(&mut Sequence, &[f32])> = Vec::with_capacity(active.len());
+        let mut rest = logits;
+        for sequence in active.iter_mut() {
+            let (own, others) = rest.split_at((1 + sequence.drafts.len()) * vocab);
+            choices.push((sequence, own));
+            rest = others;
+        }
+        let engine = self.engine;
+        let choose = |(sequence, logits): (&mut Sequence, &[f32])| sequence.accept_all(logits, engine);
+        match self.threads {
+            Threads::All => choices.into_par_iter().with_max_len(1).for_each(choose),
+            Threads::One => choices.into_iter().for_each(choose),
+        }
+        let taken: usize = active.iter().map(|sequence| sequence.taken).sum();
+        if speculate {
+            for sequence in active.iter() {
+                self.speculation.note(sequence.drafts.len(), sequence.taken);
+            }
+        }
+
+        if self.chooser.may() && (speculate || prompt_rows > 0) {
+            self.draft(active, speculate, &firsts, filling.as_deref(), prompt_rows);
+        }
+        if prompt_rows == 0 {
+            self.chooser.note(active.len(), speculate, taken, begun.elapsed());
+        }
+        if let Some(opening) = filling {
+            opening.fed += prompt_rows;
+            if let Some(logits) = prompt_logits {
+                let ids = &opening.work.ids;
+                opening.prompt = Some(Arc::new(Prompt {
+                    request: opening.work.request,
+                    ids,
+                    span: std::mem::take(&mut opening.span),
+                    logits,
+                    stream: self.engine.tokenizer.stream(ids)?,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the extra heads over the rows that turned out right, for their keys and values, and lets each draft one
+    /// token for every sequence that goes on.
+    fn draft(
+        &mut self,
+        active: &mut [Sequence],
+        speculate: bool,
+        firsts: &[usize],
+        filling: Option<&Opening>,
+        prompt_rows: usize,
+    ) {
+        let model = &self.engine.model;
+        let nothing = Span::default();
+        let (mut rows, mut from, mut picked): (Vec<Row>, Vec<usize>, Vec<usize>) = Default::default();
+        let mut drafting = Vec::new();
+        for (i, (sequence, &first)) in active.iter().zip(firsts).enumerate() {
+            if !speculate || !matches!(sequence.outcome, Ok(None)) {
+                continue;
+            }
+            let (prefix, own) = (&sequence.prompt.span, &sequence.own);
+            // The last token taken has not been through the model yet.
+            let before = sequence.tokens.len() - 1 - sequence.taken;
+            for at in sequence.headed.min(before)..sequence.tokens.len() - 1 {
+                from.push(first + at - sequence.headed.min(before));
+                rows.push(Row { token: sequence.tokens[at], position: prefix.len() + at, prefix, own });
+            }
+            picked.push(rows.len() - 1);
+            drafting.push(i);
+        }
+        if let Some(opening) = filling {
+            let start = firsts.last().copied().unwrap_or(0);
+            for i in 0..prompt_rows {
+                let position = opening.fed + i;
+                from.push(start + i);
+                rows.push(Row { token: opening.work.ids[position], position, prefix: &nothing, own: &opening.span });
+            }
+        }
+        let mut drafts: Vec<Vec<Option<u32>>> = Vec::with_capacity(model.heads() - 1);
+        let (vocab, sampling) = (model.config().vocab_size, self.engine.sampling);
+        for head in 1..model.heads() {
+            let (from, picked) = (Picked::These(&from), Picked::These(&picked));
+            model.head(head, &rows, from, picked, &mut self.cache, &mut self.work);
+            if drafting.is_empty() {
+                continue;
+            }
+            let logits = model.logits(&mut self.work);
+            let draw = |(&i, logits): (&usize, &[f32])| active[i].draw(logits, head - 1, sampling).ok();
+            drafts.push(match self.threads {
+                Threads::All => drafting.par_iter().zip(logits.par_chunks_exact(vocab)).map(draw).collect(),
+                Threads::One => drafting.iter().zip(logits.chunks_exact(vocab)).map(draw).collect(),
+            });
+        }
+        let context = model.config().max_seq_len;
+        for (at, &i) in drafting.iter().enumerate() {
+            let sequence = &mut active[i];
+            sequence.headed = sequence.tokens.len() - 1;
+            // A draft beyond the last token there can be helps nobody. A head without a number to say ends the chain.
+            let room = (sampling.max_tokens - sequence.tokens.len()).min(context - sequence.position());
+            sequence.drafts.clear();
+            sequence.drafts.extend(drafts.iter().map_while(|drafts| drafts[at]).take(room.saturating_sub(1)));
+        }
+    }
+}
+
+impl<'a> Sequence<'a> {
+    fn new(prompt: Arc<Prompt<'a>>, index: u32, engine: &Engine) -> Sequence<'a> {
+        Sequence {
+            noise: Noise::new(engine.sampling.seed, &prompt.request.task, index),
+            stream: prompt.stream.clone(),
+            text: Watched::new(&prompt.request.prompt.stop),
+            own: Span::default(),
+            tokens: Vec::new(),
+            drafts: Vec::new(),
+            headed: 0,
+            taken: 0,
+            outcome: Ok(None),
+            index,
+            prompt,
+        }
+    }
+
+    /// The position of the token that comes next.
+    fn position(&self) -> usize {
+        self.prompt.ids.len() + self.tokens.len()
+    }
+
+    /// The first own position that must go through the model.
+    fn from(&self, speculate: bool) -> usize {
+        let last = self.tokens.len() - 1;
+        if speculate { self.headed.min(last) } else { last }
+    }
+
+    /// The token, or draft, at an own position.
+    fn token(&self, at: usize) -> u32 {
+        match at.checked_sub(self.tokens.len()) {
+            None => self.tokens[at],
+            Some(draft) => self.drafts[draft],
+        }
+    }
+
+    /// Chooses the token `ahead` positions after the next one from its logits, (vocab).
+    fn draw(&self, logits: &[f32], ahead: usize, sampling: Sampling) -> Result<u32, SamplerError> {
+        let position = self.position() + ahead;
+        nucleus::sample(logits, sampling, self.noise, position).map_err(|nucleus::NotFinite| SamplerError::NotFinite {
+            task: self.prompt.request.task.clone(),
+            index: self.index,
+            position,
+        })
+    }
+
+    /// Takes the token after the last one and, as long as the drafts hold, those after the drafts. `logits`:
+    /// (1 + drafts, vocab).
+    fn accept_all(&mut self, logits: &[f32], engine: &Engine) {
+        self.taken = 0;
+        let vocab = engine.model.config().vocab_size;
+        for (i, logits) in logits.chunks_exact(vocab).enumerate() {
+            let token = match self.draw(logits, 0, engine.sampling) {
+                Ok(token) => token,
+                Err(error) => {
+                    self.outcome = Err(error);
+                    return;
+                }
+            };
+            self.taken += 1;
+            self.outcome = self.accept(token, engine);
+            if !matches!(self.outcome, Ok(None)) || self.drafts.get(i) != Some(&token) {
+                return;
+            }
+        }
+    }
+
+    /// Appends a token; says why the sequence is finished, if it is.
+    fn accept(&mut self, token: u32, engine: &Engine) -> Result<Option<Finish>, SamplerError> {
+        self.tokens.push(token);
+        if engine.tokenizer.is_eos(token) {
+            return Ok(Some(Finish::Eos));
+        }
+        if self.text.push(&self.stream.push(&engine.tokenizer, token)?) {
+            return Ok(Some(Finish::Stop));
+        }
+        if self.tokens.len() >= engine.sampling.max_tokens {
+            return Ok(Some(Finish::Length));
+        }
+        let full = self.position() >= engine.model.config().max_seq_len;
+        Ok(full.then_some(Finish::Context))
+    }
+}

@@ -1,0 +1,168 @@
+//! Self-speculation: extra heads draft, head 0 verifies, and the output is the plain output, token for token.
+//!
+//! A draft is chosen by the rule and the noise of its own position (shared-noise Gumbel coupling, Daliri et al. 2024,
+//! arXiv 2408.07978), goes through the model as one more row of its sequence, and is kept while it equals what head 0
+//! chooses there (blockwise decoding, Stern et al. 2018, arXiv 1811.03115). A wrong draft costs time alone.
+
+use std::time::Duration;
+
+/// How tokens are decoded. Never changes a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Decode {
+    /// One token a forward.
+    Plain,
+    /// The extra heads draft, where there are any.
+    Speculative,
+    /// Whichever is measured to be faster.
+    #[default]
+    Auto,
+}
+
+/// How well the extra heads' drafts fared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Speculation {
+    /// Forwards of a sequence that speculated.
+    pub forwards: u64,
+    /// Tokens that came of them.
+    pub tokens: u64,
+    /// Drafts of each extra head that were verified, and those of them that became tokens.
+    pub drafts: Vec<(u64, u64)>,
+}
+
+impl Speculation {
+    /// Tokens per forward; `None` when nothing was speculated.
+    pub fn tokens_per_forward(&self) -> Option<f64> {
+        (self.forwards > 0).then(|| self.tokens as f64 / self.forwards as f64)
+    }
+
+    /// Share of each extra head's drafts that became tokens.
+    pub fn acceptance(&self) -> Vec<f64> {
+        let share = |&(offered, accepted): &(u64, u64)| accepted as f64 / (offered.max(1)) as f64;
+        self.drafts.iter().map(share).collect()
+    }
+
+    /// Adds another lane's.
+    pub(super) fn add(&mut self, other: &Speculation) {
+        self.forwards += other.forwards;
+        self.tokens += other.tokens;
+        self.drafts.resize(self.drafts.len().max(other.drafts.len()), (0, 0));
+        for (sum, (offered, accepted)) in self.drafts.iter_mut().zip(&other.drafts) {
+            *sum = (sum.0 + offered, sum.1 + accepted);
+        }
+    }
+
+    /// A forward of one sequence that verified `drafts` drafts and made `tokens` tokens.
+    pub(super) fn note(&mut self, drafts: usize, tokens: usize) {
+        self.forwards += 1;
+        self.tokens += tokens as u64;
+        self.drafts.resize(self.drafts.len().max(drafts), (0, 0));
+        for (head, (offered, accepted)) in self.drafts.iter_mut().enumerate().take(drafts) {
+            *offered += 1;
+            *accepted += u64::from(head + 1 < tokens);
+        }
+    }
+}
+
+/// Steps that are measured of each way. The first is not counted: it pays for the change.
+const PROBE: u32 = 9;
+/// Steps until it is measured again.
+const HOLD: u32 = 1000;
+
+/// Decides, for each number of running sequences up to a factor of two, which way is faster.
+pub(super) struct Chooser {
+    decode: Decode,
+    sizes: Vec<Measured>,
+}
+
+/// Both ways' steps, tokens and time: plain, speculative.
+#[derive(Clone, Default)]
+struct Measured {
+    ways: [(u32, u64, Duration); 2],
+    held: u32,
+}
+
+impl Chooser {
+    pub(super) fn new(decode: Decode, heads: usize) -> Chooser {
+        Chooser { decode: if heads > 1 { decode } else { Decode::Plain }, sizes: vec![Measured::default(); 32] }
+    }
+
+    /// Whether any step may speculate.
+    pub(super) fn may(&self) -> bool {
+        self.decode != Decode::Plain
+    }
+
+    /// Whether the next step, of `running` sequences, speculates.
+    pub(super) fn speculate(&self, running: usize) -> bool {
+        match self.decode {
+            Decode::Plain => false,
+            Decode::Speculative => true,
+            Decode::Auto => self.sizes[size(running)].better(),
+        }
+    }
+
+    /// Takes down what a step brought.
+    pub(super) fn note(&mut self, running: usize, speculated: bool, tokens: usize, time: Duration) {
+        let measured = &mut self.sizes[size(running)];
+        let (steps, sum, spent) = &mut measured.ways[usize::from(speculated)];
+        *steps += 1;
+        if *steps > 1 && *steps <= PROBE {
+            (*sum, *spent) = (*sum + tokens as u64, *spent + time);
+        }
+        measured.held += 1;
+        if measured.held >= HOLD {
+            *measured = Measured::default();
+        }
+    }
+}
+
+impl Measured {
+    fn better(&self) -> bool {
+        let [plain, speculative] = self.ways;
+        match (plain.0 < PROBE, speculative.0 < PROBE) {
+            (_, true) => true,
+            (true, false) => false,
+            (false, false) => {
+                let rate = |(_, tokens, time): (u32, u64, Duration)| tokens as f64 / time.as_secs_f64().max(1e-9);
+                rate(speculative) > rate(plain)
+            }
+        }
+    }
+}
+
+fn size(running: usize) -> usize {
+    (usize::BITS - running.leading_zeros()).min(31) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_takes_the_faster_way_for_each_size() {
+        let mut chooser = Chooser::new(Decode::Auto, 4);
+        let mut step = |running: usize, plain_ms: u64, speculative_ms: u64| {
+            let speculated = chooser.speculate(running);
+            let (tokens, ms) = if speculated { (3 * running, speculative_ms) } else { (running, plain_ms) };
+            chooser.note(running, speculated, tokens, Duration::from_millis(ms));
+            speculated
+        };
+        for _ in 0..2 * PROBE {
+            step(1, 10, 12); // three tokens for little more than one
+            step(64, 10, 40); // dearer by more than it brings
+        }
+        assert!(step(1, 10, 12));
+        assert!(!step(64, 10, 40));
+        assert!(!Chooser::new(Decode::Auto, 1).may());
+        assert!(Chooser::new(Decode::Speculative, 2).speculate(7));
+    }
+
+    #[test]
+    fn drafts_are_counted_by_head() {
+        let mut speculation = Speculation::default();
+        speculation.note(3, 4);
+        speculation.note(3, 2);
+        speculation.note(0, 1);
+        assert_eq!(speculation.tokens_per_forward(), Some(7.0 / 3.0));
+        assert_eq!(speculation.acceptance(), [1.0, 0.5, 0.5]);
+    }
+}
