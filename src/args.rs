@@ -20,6 +20,8 @@ pub struct ArgsError(String);
 pub enum Gate {
     /// Any change of the problem's line in the accepted snapshot.
     Exact,
+    /// A loss that noise does not explain, of one problem or over all.
+    Noise,
     /// Nothing but a failure of the harness itself.
     Off,
 }
@@ -91,9 +93,12 @@ pub struct EvaluateArgs {
     /// Names snapshot and run [default: the pipeline's name]
     #[arg(long, value_name = "NAME")]
     pub label: Option<String>,
-    /// What fails a test case [default: exact where the accepted snapshot has the same settings]
+    /// What fails a test case [default: exact where the accepted snapshot has the same settings, else noise]
     #[arg(long, value_name = "GATE", value_enum)]
     pub gate: Option<Gate>,
+    /// Show, problem by problem, the difference to the snapshot of another label
+    #[arg(long, value_name = "LABEL")]
+    pub against: Option<String>,
     /// Model folder, when the checkpoint names none
     #[arg(long, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
@@ -109,9 +114,12 @@ pub struct EvaluateArgs {
     /// Checkpoints, datasets and runs
     #[arg(long, value_name = "DIR", default_value = "storage")]
     pub storage: PathBuf,
-    /// Write the summary here too, as JSON
+    /// Write summaries, gates and what moved here too, as JSON
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
+    /// Write JUnit XML here
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
 }
 
 /// Where completions come from.
@@ -165,6 +173,8 @@ pub struct Settings {
     pub label: Option<String>,
     /// Asked-for gate.
     pub gate: Option<Gate>,
+    /// Whose snapshot to show the difference to.
+    pub against: Option<String>,
     /// Asked-for model folder.
     pub model_dir: Option<PathBuf>,
     /// Begin anew.
@@ -177,6 +187,10 @@ pub struct Settings {
     pub storage: PathBuf,
     /// Where the summary goes too.
     pub json: Option<PathBuf>,
+    /// Where JUnit XML goes.
+    pub junit: Option<PathBuf>,
+    /// Sample, and leave judging to a later invocation.
+    pub sample_only: bool,
 }
 
 impl EvaluateArgs {
@@ -209,7 +223,7 @@ impl EvaluateArgs {
         {
             return fail(format!("--timeout is {seconds}: it must be above 0 and at most a day of seconds"));
         }
-        if let Some(label) = &self.label {
+        for label in self.label.iter().chain(&self.against) {
             check_label(label)?;
         }
         let greedy = self.temperature == 0.0;
@@ -233,12 +247,15 @@ impl EvaluateArgs {
             k: self.k,
             label: self.label,
             gate: self.gate,
+            against: self.against,
             model_dir: self.model_dir,
             fresh: self.fresh,
             max_tasks: self.max_tasks,
             mlflow: !self.no_mlflow,
             storage: self.storage,
             json: self.json,
+            junit: self.junit,
+            sample_only: false,
         })
     }
 
@@ -374,6 +391,6 @@ mod tests {
         check("--device cuda:0", "--device cuda:0: this build of passk runs on the CPU alone");
         check("--device cpu,tpu", "--device tpu: there is no such device");
         check("--dtype bf16", "the CPU computes in f32");
-        check("--gate sometimes", "possible values: exact, off");
+        check("--gate sometimes", "possible values: exact, noise, off");
     }
 }

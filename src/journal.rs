@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::file::write_atomically;
 use crate::record::{Problem, Run, SampleRecord};
+use crate::sampler::Sample;
 use crate::task::TaskId;
 
 /// Why a run's folder cannot be used.
@@ -50,8 +51,25 @@ pub enum JournalError {
 pub struct Journal {
     folder: PathBuf,
     samples: Mutex<Appender>,
+    fresh: bool,
+    invocation: Option<String>,
     _lock: File,
 }
+
+/// How a run's folder is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// Throw away what earlier invocations have judged: [`Journal::clear`] must follow.
+    pub fresh: bool,
+    /// Names the invocation that this process is one of many of, as `NEXTEST_RUN_ID` does: then the folder is waited
+    /// for, and what another process of the same invocation has judged is kept.
+    pub invocation: Option<String>,
+}
+
+/// Completions that were sampled and not yet judged.
+const SAMPLED: &str = "sampled.jsonl";
+/// The invocation that began the run anew.
+const INVOCATION: &str = ".invocation";
 
 struct Appender {
     file: File,
@@ -64,15 +82,18 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// Opens or makes the folder of `run` under `runs`, and returns what it holds of earlier invocations: nothing
-    /// when `fresh`, and [`clear`](Journal::clear) must follow.
-    pub fn open(runs: &Path, run: &Run, fresh: bool) -> Result<(Journal, Vec<SampleRecord>), JournalError> {
+    /// when it is to begin anew.
+    pub fn open(runs: &Path, run: &Run, opening: Opening) -> Result<(Journal, Vec<SampleRecord>), JournalError> {
         let folder = runs.join(&run.run_id);
         let io = |verb, path: &Path| {
             let path = path.to_owned();
             move |source| JournalError::Io { verb, path, source }
         };
         fs::create_dir_all(&folder).map_err(io("make", &folder))?;
-        let lock = take_lock(&folder)?;
+        let Opening { fresh, invocation } = opening;
+        let lock = if invocation.is_some() { wait_for_lock(&folder)? } else { take_lock(&folder)? };
+        let begun = || invocation.is_some() && fs::read_to_string(folder.join(INVOCATION)).ok() == invocation;
+        let fresh = fresh && !begun();
 
         let path = folder.join("samples.jsonl");
         let mut file = OpenOptions::new()
@@ -96,14 +117,23 @@ impl Journal {
         let journal = Journal {
             samples: Mutex::new(Appender { file, synced: Instant::now(), torn: false }),
             folder,
+            fresh,
+            invocation,
             _lock: lock,
         };
         journal.write("run.json", &pretty(run))?;
         Ok((journal, records))
     }
 
-    /// Throws away what earlier invocations have judged.
+    /// Throws away what earlier invocations have sampled and judged, where it was opened for that.
     pub fn clear(&self) -> Result<(), JournalError> {
+        if !self.fresh {
+            return Ok(());
+        }
+        self.forget_sampled()?;
+        if let Some(invocation) = &self.invocation {
+            self.write(INVOCATION, invocation.as_bytes())?;
+        }
         let mut samples = self.samples.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let cleared = samples.file.set_len(0).and_then(|()| samples.file.seek(SeekFrom::Start(0)));
         cleared.map(drop).map_err(|error| self.io("clear", error))
@@ -134,6 +164,54 @@ impl Journal {
             samples.synced = Instant::now();
         }
         Ok(())
+    }
+
+    /// Completions that an earlier invocation has sampled and left to be judged. A torn last line is none.
+    pub fn sampled(&self) -> Result<Vec<Sample>, JournalError> {
+        let path = self.folder.join(SAMPLED);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.map_err(|source| JournalError::Io { verb: "read", path: path.clone(), source })?,
+        };
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let lines = text[..whole].split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+        lines
+            .map(|(i, line)| {
+                serde_json::from_slice(line).map_err(|source| JournalError::Line {
+                    path: path.clone(),
+                    line: i + 1,
+                    source,
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps one more completion to be judged later.
+    pub fn append_sampled(&self, sample: &Sample) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(sample).map_err(|error| self.io("write", error.into()))?;
+        line.push(b'\n');
+        let path = self.folder.join(SAMPLED);
+        let append =
+            OpenOptions::new().append(true).create(true).open(&path).and_then(|mut file| file.write_all(&line));
+        append.map_err(|source| JournalError::Io { verb: "write", path, source })
+    }
+
+    /// Keeps these completions to be judged later, and no others.
+    pub fn keep_sampled(&self, samples: &[Sample]) -> Result<(), JournalError> {
+        let mut text = Vec::new();
+        for sample in samples {
+            serde_json::to_writer(&mut text, sample).map_err(|error| self.io("write", error.into()))?;
+            text.push(b'\n');
+        }
+        self.write(SAMPLED, &text)
+    }
+
+    /// All of them are judged.
+    pub fn forget_sampled(&self) -> Result<(), JournalError> {
+        match fs::remove_file(self.folder.join(SAMPLED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io("clear", error)),
+            _ => Ok(()),
+        }
     }
 
     /// Puts the samples into the order of `tasks` and of their indices, whatever order they were judged in.
@@ -179,6 +257,16 @@ pub fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     let mut json = serde_json::to_vec_pretty(value).unwrap_or_default();
     json.push(b'\n');
     json
+}
+
+/// Holds a run's folder as soon as whoever holds it lets go.
+fn wait_for_lock(folder: &Path) -> Result<File, JournalError> {
+    let path = folder.join(".lock");
+    let io = |source| JournalError::Io { verb: "lock", path: path.clone(), source };
+    let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    lock.lock().map_err(io)?;
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(io)?;
+    Ok(lock)
 }
 
 /// Holds a run's folder until the returned file is dropped.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use passk::args::{EvaluateArgs, with_twins};
+use passk::args::{EvaluateArgs, Settings, with_twins};
 use passk::checkpoint::Checkpoint;
 use passk::compare::{self, Choice, Comparison};
 use passk::dataset::{Fetched, Fetcher, Progress};
@@ -34,6 +34,9 @@ enum Command {
         dataset: String,
         #[command(flatten)]
         evaluate: EvaluateArgs,
+        /// Only sample: what is sampled lies in the run's folder until the same command judges it
+        #[arg(long)]
+        sample_only: bool,
         /// Only problems whose names contain one of these; a complete task id is exact
         #[arg(value_name = "FILTER")]
         filter: Vec<String>,
@@ -103,8 +106,8 @@ fn main() -> ExitCode {
         .mut_subcommand("sync", |command| with_twins(command, &argv));
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
-        Command::Evaluate { dataset, evaluate, filter, skip, exact } => {
-            self::evaluate(&dataset, evaluate, &Selection { filters: filter, skip, exact })
+        Command::Evaluate { dataset, evaluate, sample_only, filter, skip, exact } => {
+            self::evaluate(&dataset, evaluate, sample_only, &Selection { filters: filter, skip, exact })
         }
         Command::Compare(args) => compare(&args),
         Command::Report(args) => report(&args),
@@ -118,12 +121,12 @@ fn main() -> ExitCode {
     })
 }
 
-fn evaluate(dataset: &str, args: EvaluateArgs, selection: &Selection) -> Result<ExitCode> {
+fn evaluate(dataset: &str, args: EvaluateArgs, sample_only: bool, selection: &Selection) -> Result<ExitCode> {
     let Some(suite) = suite::SUITES.iter().find(|suite| suite.name() == dataset) else {
         let known: Vec<&str> = suite::SUITES.iter().map(|suite| suite.name()).collect();
         bail!("unknown dataset `{dataset}`: there are {}", known.join(", "));
     };
-    Ok(runner::evaluate(*suite, args.resolve()?, selection)?)
+    Ok(runner::evaluate(*suite, Settings { sample_only, ..args.resolve()? }, selection)?)
 }
 
 fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {

@@ -6,10 +6,13 @@ mod board;
 mod ceiling;
 mod contest;
 mod entry;
+mod gate;
 mod harness;
 mod interrupt;
 mod judge;
+mod junit;
 mod say;
+mod screen;
 mod tracking;
 
 use std::path::PathBuf;
@@ -28,6 +31,7 @@ use crate::snapshot::SnapshotError;
 use crate::suite::Suite;
 use crate::tokenizer::TokenizerError;
 use contest::Contest;
+use entry::{End, Trouble};
 pub use harness::harness;
 
 /// Why an evaluation could not begin. One line: what, where, and the remedy.
@@ -87,8 +91,11 @@ impl Selection {
 
 /// Evaluates without a test harness around it: progress and summary on stderr, the same records.
 ///
+/// The exit status is 0 when everything was judged and no gate failed, 1 when a gate failed, and 3 when something could
+/// not be judged or written. (`cargo test` has 101 for both, and `passk` 2 for what could not begin.)
+///
 /// # Errors
-/// [`RunnerError`] before anything ran. A failed problem shows in the exit status.
+/// [`RunnerError`] before anything ran.
 pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) -> Result<ExitCode, RunnerError> {
     let suite = contest::asked(suite, &settings)?;
     let tasks = contest::tasks(suite, &settings)?;
@@ -97,13 +104,19 @@ pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) ->
     if contest.is_empty() {
         return Err(RunnerError::Misfit(selection.nothing(suite)));
     }
+    if contest.settings.sample_only {
+        return contest.sample_only().map(|()| ExitCode::SUCCESS);
+    }
     let worker = contest.start()?;
-    let mut failed = 0;
+    let mut moved = false;
     for (at, (entry, task)) in contest.selected().enumerate() {
         let outcome = contest.outcome(entry, task);
-        failed += usize::from(outcome.is_err());
+        moved |= matches!(outcome, Err(Trouble::Moved(_)));
         say::progress(at + 1, contest.len(), &contest.name(entry, task), &outcome);
     }
-    let complete = contest.finish(worker);
-    Ok(if failed == 0 && complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match contest.finish(worker) {
+        End::Held if !moved => ExitCode::SUCCESS,
+        End::Held | End::Regressed => ExitCode::from(1),
+        End::Broken => ExitCode::from(3),
+    })
 }

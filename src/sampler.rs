@@ -44,7 +44,7 @@ pub struct Request {
 }
 
 /// One finished completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// The task.
     pub task: TaskId,

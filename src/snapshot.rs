@@ -3,8 +3,11 @@
 //! A head states settings and scores, then every problem has one line. A pull request that retrains a pipeline shows
 //! exactly the lines that moved.
 
-use std::collections::HashMap;
-use std::panic;
+pub mod compare;
+pub mod github;
+pub mod review;
+
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -15,7 +18,7 @@ use crate::task::TaskId;
 
 /// Why an accepted snapshot cannot be used.
 #[derive(Debug, Error)]
-#[error("failed to read snapshot `{}`: {cause}: mend it, or delete it to begin anew", path.display())]
+#[error("failed to read snapshot `{}`: {cause}: restore it (`git checkout`), or delete it to begin anew", path.display())]
 pub struct SnapshotError {
     path: PathBuf,
     cause: String,
@@ -86,6 +89,10 @@ impl Snapshot {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|cause| fail(cause.to_string()))?,
         };
+        if let Some(at) = text.lines().position(is_conflict) {
+            let cause = "is a conflict of two branches: take one side, evaluate, and review what moved";
+            return Err(fail(format!("line {} {cause}", at + 1)));
+        }
         // insta writes its own head between two lines of dashes.
         let contents = text.strip_prefix("---\n").and_then(|text| text.split_once("\n---\n"));
         let (_, contents) = contents.ok_or_else(|| fail("it has no insta head".into()))?;
@@ -94,9 +101,10 @@ impl Snapshot {
 
     fn parse(text: &str) -> Result<Snapshot, String> {
         let mut snapshot = Snapshot { head: Vec::new(), problems: Vec::new() };
+        let mut seen = HashSet::new();
         let mut lines = text.trim().lines();
         for line in lines.by_ref().take_while(|line| !line.trim().is_empty()) {
-            let (key, value) = line.split_once(' ').ok_or_else(|| format!("`{line}` is no row of a head"))?;
+            let (key, value) = line.split_once(' ').ok_or_else(|| format!("`{line}` is no row of its head"))?;
             snapshot.head.push(row(key, value.trim().to_owned()));
         }
         for line in lines {
@@ -106,8 +114,11 @@ impl Snapshot {
             let (tally, verdicts) = rest.trim().split_once("   ").ok_or_else(bad)?;
             let (c, n) = tally.split_once('/').ok_or_else(bad)?;
             let tally = Tally { n: n.parse().map_err(|_| bad())?, c: c.parse().map_err(|_| bad())? };
-            if tally.c > tally.n {
-                return Err(bad());
+            if tally.c > tally.n || counted(verdicts).is_some_and(|count| count != tally.n) {
+                return Err(format!("{}: its counts do not add up", bad()));
+            }
+            if !seen.insert(task) {
+                return Err(format!("`{task}` stands there twice"));
             }
             snapshot.problems.push((task.to_owned(), tally, verdicts.trim().to_owned()));
         }
@@ -136,6 +147,11 @@ impl Snapshot {
     pub fn result(&self, task: &str) -> Option<String> {
         let (_, tally, verdicts) = self.problems.iter().find(|(id, ..)| id == task)?;
         Some(format!("{}/{}   {verdicts}", tally.c, tally.n))
+    }
+
+    /// A problem's counts.
+    pub fn tally(&self, task: &str) -> Option<Tally> {
+        self.problems.iter().find(|(id, ..)| id == task).map(|&(_, tally, _)| tally)
     }
 
     fn problem_line(&self, (task, tally, verdicts): &(String, Tally, String)) -> String {
@@ -173,6 +189,17 @@ impl Snapshot {
     }
 }
 
+/// A line that git leaves where two branches changed the same one.
+fn is_conflict(line: &str) -> bool {
+    ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|mark| line.starts_with(mark)) || line == "======="
+}
+
+/// How many samples `passed 17 · wrong_answer 3` speaks of; `None` for any other text.
+fn counted(verdicts: &str) -> Option<u32> {
+    let count = |part: &str| part.trim().rsplit_once(' ')?.1.parse::<u32>().ok();
+    verdicts.split('·').map(count).sum()
+}
+
 fn row(key: &str, value: String) -> (String, String) {
     (key.to_owned(), value)
 }
@@ -205,65 +232,11 @@ pub fn path(snapshots: &Path, label: &str, dataset: &str) -> PathBuf {
     snapshots.join(label).join(format!("{dataset}.snap"))
 }
 
-/// Hands the whole file to insta, once: equal text leaves nothing, other text a `.snap.new` to review, or what
-/// `INSTA_UPDATE` and `CI` say. Returns what became of it, in words.
-pub fn assert_with_insta(snapshots: &Path, label: &str, dataset: &str, whole: &Snapshot, run_id: &str) -> String {
-    let folder = std::path::absolute(snapshots.join(label)).unwrap_or_else(|_| snapshots.join(label));
-    let path = path(snapshots, label, dataset);
-    let new = path.with_extension("snap.new");
-    let text = whole.render();
-    let written = || std::fs::metadata(&new).and_then(|file| file.modified()).ok();
-    let before = written();
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(folder);
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.set_description(format!("passk run {run_id}"));
-    // insta prints its diff to stdout and panics; stdout is the harness's, and the failing tests have said it already.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let outcome = silence_stdout(|| settings.bind(|| panic::catch_unwind(|| insta::assert_snapshot!(dataset, text))));
-    panic::set_hook(hook);
-
-    let accepted = Snapshot::read(&path).ok().flatten();
-    let (path, new) = (path.display(), new.display());
-    match outcome.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default()) {
-        _ if accepted.as_ref() == Some(whole) => format!("holds ({path})"),
-        _ if written().is_some() && written() != before => format!("to review: {new} (`cargo insta review`)"),
-        Err(panic) if !panic.starts_with("snapshot assertion") => format!("could not be written at {new}: {panic}"),
-        _ => format!("new, or not as in {path}; nothing was written (CI or INSTA_UPDATE)"),
-    }
-}
-
-/// Runs `f` with stdout pointing nowhere.
-fn silence_stdout<R>(f: impl FnOnce() -> R) -> R {
-    use std::io::Write;
-    let _ = std::io::stdout().flush();
-    let saved = rustix::io::dup(rustix::stdio::stdout());
-    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null");
-    if let (Ok(_), Ok(nowhere)) = (&saved, nowhere) {
-        let _ = rustix::stdio::dup2_stdout(nowhere);
-    }
-    let result = f();
-    let _ = std::io::stdout().flush();
-    if let Ok(saved) = saved {
-        let _ = rustix::stdio::dup2_stdout(saved);
-    }
-    result
-}
-
-/// Whether insta's environment says that a difference is no failure now (`cargo insta test` collects first and
-/// reviews later; `INSTA_UPDATE=always` accepts).
-pub fn insta_lets_pass() -> bool {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    variable("INSTA_FORCE_PASS") == "1" || matches!(variable("INSTA_UPDATE").as_str(), "always" | "force")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn snapshot(checkpoint: &str, problems: &[(&str, u32, u32)]) -> Snapshot {
+    pub(super) fn snapshot(checkpoint: &str, problems: &[(&str, u32, u32)]) -> Snapshot {
         let problems = problems
             .iter()
             .map(|&(id, c, n)| (id.to_owned(), Tally { n, c }, format!("passed {c} · wrong_answer {}", n - c)))
@@ -288,7 +261,14 @@ mod tests {
     #[test]
     fn edited_files_are_refused() {
         let text = snapshot("abc", &[("t/1", 1, 4)]).render();
-        for (from, to) in [("1/4", "5/4"), ("1/4", "one"), ("1/4   passed 1 · wrong_answer 3", "1/4")] {
+        let lines = [
+            ("1/4", "5/4"),
+            ("1/4", "one"),
+            ("1/4   passed 1 · wrong_answer 3", "1/4"),
+            ("wrong_answer 3", "wrong_answer 2"),
+            ("t/1   ", "t/1     1/4   passed 1 · wrong_answer 3\nt/1   "),
+        ];
+        for (from, to) in lines {
             assert!(Snapshot::parse(&text.replace(from, to)).is_err(), "{from} → {to}");
         }
     }

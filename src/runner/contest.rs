@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::board::Board;
-use super::entry::{Entry, Origin, Reference};
+use super::entry::{End, Entry, Origin, Trouble};
+use super::gate::{Against, Reference};
 use super::judge::Judge;
 use super::tracking::Tracking;
-use super::{RunnerError, Selection, ceiling, interrupt, say};
-use crate::args::{Contestants, Gate, Settings, check_label};
+use super::{RunnerError, Selection, ceiling, interrupt, junit, say};
+use crate::args::{Contestants, Settings, check_label};
 use crate::checkpoint::{self, Checkpoint};
 use crate::jail::{Jail, JailOptions, Limits, Python};
-use crate::journal::{Journal, pretty};
+use crate::journal::{Journal, Opening, pretty};
 use crate::model::{Config, DEVICE, DTYPE, find_folder};
 use crate::prompt::Format;
 use crate::record::{
-    CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, Summary,
-    short_digest,
+    CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, short_digest,
 };
 use crate::revision;
 use crate::sampler::saved::{Saved, SavedError};
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::suite::{Split, Suite};
 use crate::task::Task;
 use crate::tokenizer::Tokenizer;
@@ -46,7 +46,7 @@ pub(super) struct Contest {
     entries: Vec<Entry>,
     /// Several labels were asked for: test names carry theirs.
     qualified: bool,
-    summaries: Mutex<Vec<Summary>>,
+    pub(super) against: Option<Against>,
     pub(super) tracking: Tracking,
 }
 
@@ -134,6 +134,7 @@ impl Contest {
         let format = format(settings.prompt_format.as_deref(), suite.formats())?;
         let stops = stops(suite, format, settings.stops.as_deref())?;
         let contestants = contestants(suite, &settings, &tasks)?;
+        let snapshots = PathBuf::from("snapshots");
         let mut contest = Contest {
             index: tasks.iter().map(|task| task.id.clone()).zip(0..).collect(),
             stops,
@@ -144,10 +145,14 @@ impl Contest {
             shots: shots(suite, format, &settings)?,
             // Where the solutions are what is judged, the run itself is the check.
             self_check: suite.self_check() && settings.contestants != Contestants::Canonical,
-            snapshots: PathBuf::from("snapshots"),
+            against: settings
+                .against
+                .as_ref()
+                .map(|label| Against::read(&snapshots, label, suite.name()))
+                .transpose()?,
+            snapshots,
             entries: Vec::new(),
             qualified: contestants.len() > 1,
-            summaries: Mutex::default(),
             tracking: Tracking::begin(settings.mlflow),
             settings,
             tasks,
@@ -217,8 +222,15 @@ impl Contest {
             fingerprint,
         };
         let ks = ks(&self.settings.k, num_samples)?;
-        let reference = self.reference(&run, num_samples, &ks)?;
-        let (journal, records) = Journal::open(&self.settings.storage.join("runs"), &run, self.settings.fresh)?;
+        let reference = Reference::read(
+            &self.snapshots,
+            &run,
+            &Snapshot::new(&run, num_samples, &[], &ks),
+            &selected.iter().map(|&at| &self.tasks[at].id).collect::<Vec<_>>(),
+            self.settings.gate,
+        )?;
+        let opening = Opening { fresh: self.settings.fresh, invocation: nextest() };
+        let (journal, records) = Journal::open(&self.settings.storage.join("runs"), &run, opening)?;
         Ok(Entry {
             board: Board::new(records),
             origin: Mutex::new(origin),
@@ -296,20 +308,6 @@ impl Contest {
         }
     }
 
-    /// What the accepted snapshot means for this run.
-    fn reference(&self, run: &Run, num_samples: u32, ks: &[u32]) -> Result<Reference, RunnerError> {
-        if self.settings.gate == Some(Gate::Off) {
-            return Ok(Reference::Off);
-        }
-        let path = snapshot::path(&self.snapshots, &run.label, &run.fingerprint.dataset);
-        let Some(accepted) = Snapshot::read(&path)? else { return Ok(Reference::Nothing) };
-        let unlike = accepted.unlike(&Snapshot::new(run, num_samples, &[], ks));
-        Ok(match unlike.is_empty() || self.settings.gate == Some(Gate::Exact) {
-            true => Reference::Exact(accepted),
-            false => Reference::Unlike(unlike),
-        })
-    }
-
     /// Nothing is selected.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -333,7 +331,7 @@ impl Contest {
     }
 
     /// Waits for a problem. `Err` is the failing test's text.
-    pub(super) fn outcome(&self, entry: usize, task: usize) -> Result<Problem, String> {
+    pub(super) fn outcome(&self, entry: usize, task: usize) -> Result<Problem, Trouble> {
         self.entries[entry].outcome(&self.tasks[task].id)
     }
 
@@ -382,27 +380,51 @@ impl Contest {
         self.shots.iter().collect()
     }
 
-    /// Waits for the worker, writes final files and snapshots, and says how it went. False when that failed.
-    pub(super) fn finish(&self, worker: JoinHandle<()>) -> bool {
-        let mut complete = worker.join().is_ok();
-        let mut tracked = self.tracking.finish();
-        for entry in &self.entries {
-            complete &= entry.finish(self, tracked.remove(entry.journal.folder()));
-        }
-        self.tracking.remark();
-        if let Some(path) = &self.settings.json {
-            let summaries = self.summaries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if let Err(error) = crate::file::write_atomically(path, &pretty(&*summaries)) {
-                say::line(&format!("failed to write `{}`: {error}", path.display()));
-                complete = false;
-            }
-        }
-        complete
+    /// Samples what is missing of every entry and leaves it to be judged by a later invocation.
+    ///
+    /// # Errors
+    /// What could not be sampled or written; what was, is kept.
+    pub(super) fn sample_only(&self) -> Result<(), RunnerError> {
+        let failed = |(entry, why): (&Entry, String)| RunnerError::Misfit(format!("{}: {why}", entry.run.label));
+        self.entries.iter().try_for_each(|entry| entry.sample_only(self).map_err(|why| failed((entry, why))))
     }
 
-    pub(super) fn add_summary(&self, summary: Summary) {
-        self.summaries.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(summary);
+    /// Waits for the worker, holds each run against its snapshot, writes what was asked for, and says how it went.
+    pub(super) fn finish(&self, worker: JoinHandle<()>) -> End {
+        let mut end = if worker.join().is_ok() { End::Held } else { End::Broken };
+        let mut tracked = self.tracking.finish();
+        let mut reports = Vec::new();
+        for entry in &self.entries {
+            let finished = entry.finish(self, tracked.remove(entry.journal.folder()));
+            end = end.max(finished.end);
+            reports.push(finished.report);
+        }
+        self.tracking.remark();
+        let json =
+            self.settings.json.as_ref().map(|path| (path, crate::file::write_atomically(path, &pretty(&reports))));
+        let junit = self.settings.junit.as_ref().map(|path| (path, junit::write(path, self.suites())));
+        for (path, written) in json.into_iter().chain(junit) {
+            if let Err(error) = written {
+                say::line(&format!("failed to write `{}`: {error}", path.display()));
+                end = End::Broken;
+            }
+        }
+        end
     }
+
+    /// All has been judged: what the test cases came to, once more.
+    fn suites(&self) -> Vec<quick_junit::TestSuite> {
+        let of = |entry: &Entry| {
+            let tasks = entry.selected.iter().map(|&at| &self.tasks[at].id);
+            junit::suite(&entry.run, tasks.map(|id| (id.as_str(), entry.outcome(id))))
+        };
+        self.entries.iter().map(of).collect()
+    }
+}
+
+/// The invocation of nextest that this process is one of, if it is: then every problem has a process of its own.
+pub(super) fn nextest() -> Option<String> {
+    std::env::var("NEXTEST_RUN_ID").ok().filter(|id| !id.is_empty())
 }
 
 /// The self-check of a suite without anybody to evaluate.

@@ -1,24 +1,28 @@
 //! One label's run: opened, sampled and judged, finished.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::board::Board;
-use super::contest::Contest;
-use super::say;
+use super::contest::{self, Contest};
+use super::gate::{self, Reference};
+use super::{say, screen};
 use crate::checkpoint::Checkpoint;
 use crate::compare::{self, Chosen, Comparison};
 use crate::journal::{Journal, JournalError, pretty};
-use crate::record::{self, Effort, Problem, Run, SampleRecord, Summary};
+use crate::record::{self, CheckpointRecord, Effort, Problem, Run, SampleRecord, Summary};
 use crate::report;
 use crate::sampler::engine::Engine;
 use crate::sampler::saved::Saved;
 use crate::sampler::{Finish, Request, Sample, Sampler, SamplerError};
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::{Snapshot, review};
 use crate::task::{Task, TaskId};
 
 /// Where an entry's completions come from.
@@ -27,16 +31,29 @@ pub(super) enum Origin {
     Saved(Saved),
 }
 
-/// How a problem's line is held against the accepted one.
-pub(super) enum Reference {
-    /// Not at all.
-    Off,
-    /// Nothing was accepted yet.
-    Nothing,
-    /// What was accepted was measured otherwise; the rows that differ.
-    Unlike(Vec<String>),
-    /// Line by line.
-    Exact(Snapshot),
+/// There is nothing to be sampled: no model need be loaded.
+struct Nothing;
+
+impl Sampler for Nothing {
+    fn sample(&mut self, _: &[Request], _: &mut dyn FnMut(Sample) -> bool) -> Result<(), SamplerError> {
+        Ok(())
+    }
+}
+
+/// Why a test case is red.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The gate fails for its problem.
+    Moved(String),
+    /// It could not be judged.
+    Harness(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Trouble::Moved(text) | Trouble::Harness(text)) = self;
+        f.write_str(text)
+    }
 }
 
 /// One label.
@@ -59,6 +76,8 @@ pub(super) struct Conclusion {
     /// Of the selected problems.
     summary: Summary,
     problems: Vec<Problem>,
+    /// Every problem of the run, where another process has judged the others.
+    everything: Option<Vec<Problem>>,
     /// Every selected problem was judged.
     whole: bool,
     written: Result<(), JournalError>,
@@ -88,19 +107,77 @@ impl Entry {
         if wanted == 0 {
             return Ok(Effort::default());
         }
+        let (sampled, requests) = self.already_sampled(requests)?;
+        screen::begin(&self.run.label, wanted);
+        let outcome = self
+            .with_sampler(contest, &requests, |sampler| self.sample_and_judge(sampler, sampled, &requests, contest));
+        screen::end();
+        outcome
+    }
+
+    /// Samples what is missing, and keeps it in the run's folder without judging it.
+    pub(super) fn sample_only(&self, contest: &Contest) -> Result<(), String> {
+        let (sampled, requests) = self.already_sampled(self.requests(contest))?;
+        let (kept, wanted) = (sampled.len(), requests.iter().map(|request| request.indices.len()).sum::<usize>());
+        say::line(&format!("{}: {wanted} completions to sample, {kept} kept from before", self.run.label));
+        // Without a torn last line, or the next would be glued to it; those of other problems stay.
+        let all = self.journal.sampled().and_then(|all| self.journal.keep_sampled(&all));
+        all.map_err(|error| error.to_string())?;
+        screen::begin(&self.run.label, wanted);
+        let outcome = self.with_sampler(contest, &requests, |sampler| {
+            let mut kept = Ok(());
+            let sampled = sampler.sample(&requests, &mut |sample| {
+                kept = self.journal.append_sampled(&sample);
+                screen::sampled();
+                kept.is_ok()
+            });
+            kept.map_err(|error| error.to_string())?;
+            sampled.map_err(|error| error.to_string())
+        });
+        screen::end();
+        outcome?;
+        say::line(&format!("{}: sampled, to be judged later: {}", self.run.label, self.journal.folder().display()));
+        Ok(())
+    }
+
+    /// Parts what an earlier invocation has sampled already from what is still to be sampled.
+    fn already_sampled(&self, requests: Vec<Request>) -> Result<(Vec<Sample>, Vec<Request>), String> {
+        let mut sampled = self.journal.sampled().map_err(|error| error.to_string())?;
+        if sampled.is_empty() {
+            return Ok((sampled, requests));
+        }
+        let wanted: HashMap<&TaskId, &[u32]> =
+            requests.iter().map(|request| (&request.task, request.indices.as_slice())).collect();
+        sampled.retain(|sample| wanted.get(&sample.task).is_some_and(|indices| indices.contains(&sample.index)));
+        let there: HashSet<(&TaskId, u32)> = sampled.iter().map(|sample| (&sample.task, sample.index)).collect();
+        let missing = |request: Request| {
+            let indices = request.indices.iter().copied().filter(|&index| !there.contains(&(&request.task, index)));
+            let indices: Vec<u32> = indices.collect();
+            (!indices.is_empty()).then_some(Request { indices, ..request })
+        };
+        let requests = requests.clone().into_iter().filter_map(missing).collect();
+        Ok((sampled, requests))
+    }
+
+    /// Opens the source of completions, unless nothing is requested.
+    fn with_sampler<R>(
+        &self,
+        contest: &Contest,
+        requests: &[Request],
+        then: impl FnOnce(&mut dyn Sampler) -> Result<R, String>,
+    ) -> Result<R, String> {
         let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let settings = &contest.settings;
-        let mut engine;
-        let sampler: &mut dyn Sampler = match &mut *origin {
-            Origin::Saved(saved) => saved,
+        match &mut *origin {
+            _ if requests.is_empty() => then(&mut Nothing),
+            Origin::Saved(saved) => then(saved),
             Origin::Checkpoint { checkpoint, folder } => {
-                engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
+                let mut engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
                     .map_err(|error| error.to_string())?;
-                say::plan(&engine.plan(&requests).map_err(|error| error.to_string())?);
-                &mut engine
+                say::plan(&engine.plan(requests).map_err(|error| error.to_string())?);
+                then(&mut engine)
             }
-        };
-        self.sample_and_judge(sampler, &requests, contest)
+        }
     }
 
     fn requests(&self, contest: &Contest) -> Vec<Request> {
@@ -116,6 +193,7 @@ impl Entry {
     fn sample_and_judge(
         &self,
         sampler: &mut dyn Sampler,
+        sampled: Vec<Sample>,
         requests: &[Request],
         contest: &Contest,
     ) -> Result<Effort, String> {
@@ -148,9 +226,13 @@ impl Entry {
                     }
                 }
             }
+            effort.programs += sampled.len() as u64;
+            // Nobody takes them if judging has stopped, and then that is told.
+            let _ = sampled.into_iter().try_for_each(|sample| sender.send(sample));
             let sampled = sampler.sample(requests, &mut |sample| {
                 effort.tokens += u64::from(sample.tokens.unwrap_or(0));
                 effort.programs += 1;
+                screen::sampled();
                 !stopped.load(Ordering::Relaxed) && sender.send(sample).is_ok()
             });
             effort.sampling_seconds = begun.elapsed().as_secs_f64();
@@ -200,6 +282,7 @@ impl Entry {
             tokens: sample.tokens,
         };
         self.journal.append(&record).map_err(|error| error.to_string())?;
+        screen::judged();
         self.board.add(record);
         Ok(())
     }
@@ -208,18 +291,12 @@ impl Entry {
     ///
     /// # Errors
     /// The failing test's text.
-    pub(super) fn outcome(&self, task: &TaskId) -> Result<Problem, String> {
-        let problem = self.board.wait(task, self.num_samples)?;
-        let Reference::Exact(accepted) = &self.reference else { return Ok(problem) };
-        let Some(before) = accepted.result(task.as_str()) else { return Ok(problem) };
-        let now = format!("{}/{}   {}", problem.tally.c, problem.tally.n, problem.verdict_line());
-        if before == now || snapshot::insta_lets_pass() {
-            return Ok(problem);
+    pub(super) fn outcome(&self, task: &TaskId) -> Result<Problem, Trouble> {
+        let problem = self.board.wait(task, self.num_samples).map_err(Trouble::Harness)?;
+        match self.reference.fails(&problem) {
+            Some(why) => Err(Trouble::Moved(why)),
+            None => Ok(problem),
         }
-        Err(format!(
-            "{task} is not as accepted in snapshots/{}/{}.snap\n-  {before}\n+  {now}\nreview with `cargo insta review`",
-            self.run.label, self.run.fingerprint.dataset,
-        ))
     }
 
     /// Adds up, writes the run's final files, and hands a run whose every problem is judged to the tracker.
@@ -249,26 +326,24 @@ impl Entry {
                 .sort(&mut records, &ids)
                 .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
                 .and_then(|()| self.journal.write("summary.json", &pretty(&kept)))
+                .and_then(|()| self.forget_sampled())
                 .and_then(|()| self.write_report(contest));
             if all && written.is_ok() {
                 contest.tracking.push(self.journal.folder(), effort.programs > 0);
             }
-            Conclusion { summary, problems, whole, written }
+            // Under nextest the process that judges the last problem has the whole run.
+            let everything = (all && contest::nextest().is_some()).then_some(everything);
+            Conclusion { summary, problems, everything, whole, written }
         })
     }
 
-    /// Leaves the snapshot for review and says how it went. False when something could not be done.
-    pub(super) fn finish(&self, contest: &Contest, tracked: Option<String>) -> bool {
-        let Conclusion { summary, problems, whole, written } = self.conclude(contest);
-        let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
-        let review = match written {
-            Ok(()) if !whole => "not compared: some problems were not judged".into(),
-            Ok(()) => self.update_snapshot(contest, problems, &ids),
-            Err(error) => error.to_string(),
-        };
-        say::summary(self, summary, &review, tracked);
-        contest.add_summary(summary.clone());
-        written.is_ok()
+    /// What was sampled beforehand is kept until all of it is judged.
+    fn forget_sampled(&self) -> Result<(), JournalError> {
+        let waits = |sample: &Sample| self.board.missing(&sample.task, sample.index + 1).contains(&sample.index);
+        match self.journal.sampled()?.iter().any(waits) {
+            true => Ok(()),
+            false => self.journal.forget_sampled(),
+        }
     }
 
     /// Keeps the prompts, which a report shows, and writes the run's own report.
@@ -291,32 +366,72 @@ impl Entry {
         }
     }
 
-    /// What became of the snapshot, in words.
-    fn update_snapshot(&self, contest: &Contest, problems: &[Problem], ids: &[TaskId]) -> String {
-        let path = snapshot::path(&contest.snapshots, &self.run.label, &self.run.fingerprint.dataset);
-        let path = path.display();
+    /// Holds the run against snapshots and says how it went.
+    pub(super) fn finish(&self, contest: &Contest, tracked: Option<String>) -> Finished {
+        let Conclusion { summary, problems, everything, whole, written } = self.conclude(contest);
+        let ids: Vec<TaskId> = contest.tasks.iter().map(|task| task.id.clone()).collect();
         let now = Snapshot::new(&self.run, self.num_samples, problems, &self.ks);
-        let whole = match &self.reference {
-            Reference::Off => return "not compared (--gate off)".into(),
-            Reference::Unlike(rows) => {
-                return format!(
-                    "not compared: {path} has other settings ({}); --gate exact compares all the same",
-                    rows.join("; ")
-                );
+        let comparison = if *whole { self.reference.compare(&self.run, &now) } else { None };
+        let against = contest.against.as_ref().filter(|_| *whole).map(|against| against.lines(&self.run, &now));
+        let review = match written {
+            Ok(()) if !whole => "not compared: some problems were not judged".into(),
+            Ok(()) => {
+                let now = match everything {
+                    Some(everything) => Snapshot::new(&self.run, self.num_samples, everything, &self.ks),
+                    None => now,
+                };
+                self.reference.update(&contest.snapshots, &self.run, now, &ids, &self.ks)
             }
-            Reference::Nothing if !now.is_whole(ids.len()) => {
-                return format!("none yet at {path}: it is made when all problems are judged");
-            }
-            Reference::Nothing => now,
-            Reference::Exact(_) if now.is_whole(ids.len()) => now,
-            Reference::Exact(accepted) => match now.merged_into(accepted, ids, &self.ks) {
-                Some(merged) => merged,
-                None => {
-                    return format!("left as it is: {path} is of another checkpoint, and not all problems were judged");
-                }
-            },
+            Err(error) => error.to_string(),
         };
-        let (label, dataset) = (&self.run.label, &self.run.fingerprint.dataset);
-        snapshot::assert_with_insta(&contest.snapshots, label, dataset, &whole, &self.run.run_id)
+        let tracked = tracked.map(|words| ("mlflow", words));
+        let gate = comparison.as_ref().map(|comparison| ("gate", say::gate(comparison)));
+        say::summary(self, summary, [Some(("snapshot", review)), gate, tracked].into_iter().flatten());
+        against.into_iter().for_each(|lines| say::rows("against", &lines));
+        comparison.iter().for_each(gate::publish);
+        let failed = comparison.as_ref().is_some_and(|comparison| comparison.failed) && !review::insta_lets_pass();
+        let end = match (whole & written.is_ok(), failed) {
+            (false, _) => End::Broken,
+            (true, true) => End::Regressed,
+            (true, false) => End::Held,
+        };
+        Finished {
+            end,
+            report: Report {
+                summary: summary.clone(),
+                run: self.journal.folder().display().to_string(),
+                checkpoint: self.run.checkpoint.clone(),
+                gate: comparison,
+            },
+        }
     }
+}
+
+/// What an entry came to, for the exit status and `--json`.
+pub(super) struct Finished {
+    pub(super) end: End,
+    pub(super) report: Report,
+}
+
+/// How an evaluation ended; the worst of its entries' ends is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    /// All was judged, and no gate failed.
+    Held,
+    /// A gate failed.
+    Regressed,
+    /// Something could not be judged or written.
+    Broken,
+}
+
+/// One run in `--json`.
+#[derive(Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Its folder.
+    run: String,
+    checkpoint: Option<CheckpointRecord>,
+    /// `null` where nothing was accepted yet, or the gate is off.
+    gate: Option<crate::snapshot::compare::Comparison>,
 }

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Arguments, ColorSetting, Completion, Trial};
 
 use super::contest::{self, Contest, test_name};
-use super::{RunnerError, Selection, ceiling, say};
+use super::entry::End;
+use super::{RunnerError, Selection, ceiling, say, screen};
 use crate::args::{EvaluateArgs, Settings, with_twins};
 use crate::dataset::DatasetError;
 use crate::suite::Suite;
@@ -95,7 +96,9 @@ fn run(
         let name = contest.name(entry, task);
         let shared = Arc::clone(&contest);
         selected.insert(name.clone());
-        trials.push(Trial::test(name, move || Ok(shared.outcome(entry, task).map(drop)?)));
+        trials.push(Trial::test(name, move || {
+            Ok(shared.outcome(entry, task).map(drop).map_err(|why| why.to_string())?)
+        }));
     }
     // The others are there to be counted as filtered out.
     trials.extend(names.iter().filter(|name| !selected.contains(*name)).map(|name| Trial::test(name, || Ok(()))));
@@ -108,10 +111,17 @@ fn run(
         }
     }
     let worker = contest.start()?;
-    let conclusion = libtest_mimic::run(&filtered(libtest, names, &selected), trials);
+    let through = screen::Through::begin();
+    let mut arguments = filtered(libtest, names, &selected);
+    // What goes to a terminal by a detour is coloured all the same.
+    if through.is_some() && std::env::var_os("NO_COLOR").is_none() {
+        arguments.color = arguments.color.or(Some(ColorSetting::Always));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(through);
     match contest.finish(worker) {
-        true => Ok(conclusion.exit_code()),
-        false => Ok(ExitCode::from(101)),
+        End::Held => Ok(conclusion.exit_code()),
+        End::Regressed | End::Broken => Ok(ExitCode::from(101)),
     }
 }
 

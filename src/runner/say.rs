@@ -1,15 +1,18 @@
 //! What people read beside the harness's own lines. All of it goes to stderr.
 
-use super::contest;
-use super::entry::Entry;
+use super::entry::{Entry, Trouble};
+use super::{contest, screen};
 use crate::record::{Problem, Summary};
 use crate::sampler::engine::Plan;
+use crate::snapshot::compare::Comparison;
 
 /// Writes a line to stderr. If nobody reads it any more, the evaluation goes on all the same: `eprintln` would panic.
 macro_rules! put {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        screen::above(|| {
+            let _ = writeln!(std::io::stderr(), $($text)*);
+        });
     }};
 }
 
@@ -36,7 +39,7 @@ pub(super) fn plan(plan: &Plan) {
 }
 
 /// One finished problem, for those who run without a harness.
-pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Problem, String>) {
+pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Problem, Trouble>) {
     let width = of.to_string().len();
     match outcome {
         Ok(problem) => {
@@ -48,7 +51,7 @@ pub(super) fn progress(at: usize, of: usize, name: &str, outcome: &Result<Proble
 }
 
 /// A few lines on a finished label: scores, verdicts, speed, and where to look.
-pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: Option<String>) {
+pub(super) fn summary(entry: &Entry, summary: &Summary, more: impl Iterator<Item = (&'static str, String)>) {
     let print = &entry.run.fingerprint;
     let sampling = match &print.completions {
         crate::record::Completions::Model { sampling, device, dtype, .. } => format!(
@@ -121,10 +124,36 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, review: &str, tracked: O
         row("drafts", &format!("{tokens:.2} tokens a forward · {} of the extra heads' held", shares.join(", ")));
     }
     row("run", &entry.journal.folder().display().to_string());
-    row("snapshot", review);
-    if let Some(tracked) = tracked {
-        row("mlflow", &tracked);
+    more.for_each(|(key, value)| row(key, &value));
+}
+
+/// What a gate says, in a line, and in another what it fails for.
+pub(super) fn gate(comparison: &Comparison) -> String {
+    let Comparison { gate, .. } = comparison;
+    let failing: Vec<&str> =
+        comparison.moved.iter().filter(|moved| moved.fails).map(|moved| moved.task.as_str()).collect();
+    let verdict = match (comparison.failed, failing.len()) {
+        (false, _) => "holds".to_owned(),
+        (true, 0) => "FAILED".to_owned(),
+        (true, many) => {
+            format!("FAILED for {many}: {}{}", failing[..many.min(8)].join(" "), if many > 8 { " …" } else { "" })
+        }
+    };
+    let loss =
+        comparison.loss.as_ref().map(|loss| format!("\n            over all problems {loss}")).unwrap_or_default();
+    format!("{gate} {verdict} · {}{loss}", comparison.in_words())
+}
+
+/// A block of lines under one key.
+pub(super) fn rows(key: &str, lines: &[String]) {
+    for (at, line) in lines.iter().enumerate() {
+        row(if at == 0 { key } else { "" }, line);
     }
+}
+
+/// A line as it stands.
+pub(super) fn bare(text: &str) {
+    put!("{text}");
 }
 
 fn row(key: &str, value: &str) {
@@ -133,6 +162,7 @@ fn row(key: &str, value: &str) {
 
 /// Where the work can be taken up after Ctrl-C.
 pub(super) fn interrupted(again: &str) {
+    screen::end();
     put!("\npassk: interrupted; what was judged is kept. To go on:\n    {again}");
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use super::say;
+use super::{contest, say};
 use crate::track::{self, Outcome, Server, Tracker};
 
 /// How long the end of an evaluation may wait for a tracker, over all its runs.
@@ -42,7 +42,7 @@ impl Tracking {
         let (way, server) = match Server::from_env() {
             _ if !wanted => (Way::Off, None),
             Ok(None) => (Way::Nowhere, None),
-            Ok(Some(_)) if std::env::var_os("NEXTEST_RUN_ID").is_some() => (Way::Later, None),
+            Ok(Some(_)) if contest::nextest().is_some() => (Way::Later, None),
             Ok(server) => (Way::Now, server),
             Err(error) => {
                 say::line(&error.to_string());

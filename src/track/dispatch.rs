@@ -71,10 +71,10 @@ impl Dispatch {
             (results.clone(), folder.join(&results)),
             (format!("samples_{dataset}.jsonl"), folder.join("samples.jsonl")),
         ];
-        let drawn =
-            ["report.html".to_owned(), format!("comparison_{dataset}.png"), format!("comparison_{dataset}.svg")];
-        artifacts
-            .extend(drawn.map(|name| (name.clone(), folder.join(name))).into_iter().filter(|(_, path)| path.exists()));
+        let images = ["png", "svg"].map(|kind| format!("comparison_{dataset}.{kind}"));
+        let optional = ["prompts.json".to_owned(), "report.html".to_owned()].into_iter().chain(images);
+        let there = optional.map(|name| (name.clone(), folder.join(name))).filter(|(_, path)| path.exists());
+        artifacts.extend(there);
         let mut all = blake3::Hasher::new();
         // The summary has speeds, which differ from one look at a run to the next.
         for (name, path) in artifacts.iter().filter(|(name, _)| name != "summary.json") {

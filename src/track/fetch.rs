@@ -72,5 +72,11 @@ fn folder(experiment: &Experiment, run: &Value, into: &Path) -> Result<PathBuf, 
         write_atomically(&path, &bytes)
             .map_err(|error| Trouble::Here(TrackError::Folder { path: path.clone(), cause: error.to_string() }))?;
     }
+    // What a report shows of tasks; a run need not have it.
+    if let Ok(prompts) = experiment.artifact(root, "prompts.json") {
+        let path = folder.join("prompts.json");
+        write_atomically(&path, &prompts)
+            .map_err(|error| Trouble::Here(TrackError::Folder { path: path.clone(), cause: error.to_string() }))?;
+    }
     Ok(folder)
 }
