@@ -194,10 +194,11 @@ fn is_conflict(line: &str) -> bool {
     ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|mark| line.starts_with(mark)) || line == "======="
 }
 
-/// How many samples `passed 17 · wrong_answer 3` speaks of; `None` for any other text.
+/// How many samples `passed 17 · wrong_answer 3 · plus 15` speaks of, 20 here; `None` for any other text.
 fn counted(verdicts: &str) -> Option<u32> {
-    let count = |part: &str| part.trim().rsplit_once(' ')?.1.parse::<u32>().ok();
-    verdicts.split('·').map(count).sum()
+    let count = |part: &str| part.rsplit_once(' ')?.1.parse::<u32>().ok();
+    // Those that pass the plus tests too have passed already.
+    verdicts.split('·').map(str::trim).filter(|part| !part.starts_with("plus ")).map(count).sum()
 }
 
 fn row(key: &str, value: String) -> (String, String) {
@@ -256,6 +257,12 @@ mod tests {
         assert!(
             text.ends_with("t/1        1/4   passed 1 · wrong_answer 3\nt/10       4/4   passed 4 · wrong_answer 0\n")
         );
+    }
+
+    #[test]
+    fn the_plus_count_is_among_the_passed() {
+        assert_eq!(counted("passed 17 · wrong_answer 3 · plus 15"), Some(20));
+        assert_eq!(counted("passed 17 · something else"), None);
     }
 
     #[test]
