@@ -1,45 +1,49 @@
 //! Checkpoints: open, inspect, discover.
 //!
-//! A `.pt` file is a zip archive of a pickle and the tensors' bytes. [`Checkpoint::open`] reads
-//! the pickle alone, so that a 13 GB file is inspected in a moment; [`Checkpoint::read_f32`]
-//! then reads one tensor straight from its place. No pickle is executed, and a truncated,
-//! corrupt or hostile file gives an error, never a panic or a tensor of zeros.
+//! A `.pt` file is a zip archive of a pickle and the tensors' bytes, a `.safetensors` file a JSON header and those bytes;
+//! a model folder holds one such file, or several with an index. [`Checkpoint::open`] reads all but the tensors' values,
+//! so that a 13 GB file is inspected in a moment. No pickle is executed, and a truncated, corrupt or hostile file gives
+//! an error, never a panic or a tensor of zeros.
 //!
-//! From the file to the values: `archive` finds zip members, `pickle` builds inert data, `plain`
-//! and `pt` give it meaning, `tensor` reads values.
+//! The model has one door: [`Checkpoint::expect`], [`Checkpoint::read_f32`] and [`Checkpoint::read_f32_into`]. Behind it,
+//! names are Meta's, low-rank changes are merged, a tied output matrix is the embedding, and Hugging Face's half-split
+//! rotary rows are in interleaved order.
+//!
+//! From the file to the values: `source` is a file and its ranges; `archive`, `pickle`, `plain` and `pt` read the one
+//! format, `safetensors` the other, `folder` puts shards together; `names` and `tensor` say what was found, `weight` makes
+//! values of it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 mod archive;
+mod contents;
+mod digest;
 mod discover;
+mod error;
+mod folder;
+mod names;
 mod pickle;
 mod plain;
 mod pt;
+mod safetensors;
+mod source;
 mod tensor;
+mod weight;
 
+use contents::Contents;
+pub use contents::{Kind, Lora};
 pub use discover::{best, existing, matching};
+pub use error::{CheckpointError, Mismatch};
+use error::{Trouble, unreadable};
+use source::Source;
 pub use tensor::{DType, TensorInfo};
 
-/// What a checkpoint holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Every weight of a model.
-    Full,
-    /// Low-rank changes to a base model's trunk, and whole extra heads. Such a file can be
-    /// opened and inspected; its weights are of use only with those of its base model.
-    Lora,
-}
-
-/// An open checkpoint. The file stays open, so all of it comes from the same file even if a
-/// trainer puts a new one in its place.
+/// An open checkpoint. Its files stay open, so all of it comes from the same files even if a trainer puts new ones in
+/// their place.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// Where it was opened.
+    /// Where it was opened: a file, or a model folder.
     pub path: PathBuf,
     /// Whole model or LoRA.
     pub kind: Kind,
@@ -49,92 +53,147 @@ pub struct Checkpoint {
     pub train_metrics: BTreeMap<String, f64>,
     /// As the trainer named them (`val_loss`); what is no number is left out.
     pub val_metrics: BTreeMap<String, f64>,
-    /// The trainer's configuration; null if it saved none.
+    /// The trainer's configuration, or a model folder's; null if there is none.
     pub config: serde_json::Value,
-    /// By name, without the prefixes `module.`, `transformer.` and `_orig_mod.` of wrappers.
-    /// In a LoRA file the extra heads' names begin with `extra_heads.`, the value head's with
-    /// `value_head.`, as in a full one.
+    /// How strong its low-rank changes are, as far as it says. A flag may fill in what is missing.
+    pub lora: Lora,
+    /// Texts of a safetensors header.
+    pub metadata: BTreeMap<String, String>,
+    /// As stored, by Meta's names and without prefixes of wrappers. In a LoRA file the extra heads' names begin with
+    /// `extra_heads.`, the value head's with `value_head.`, as in a full one.
     pub tensors: BTreeMap<String, TensorInfo>,
-    file: File,
+    /// What low-rank changes are added to.
+    base: Option<Box<Checkpoint>>,
+    /// Width of an attention head, once known.
+    head_dim: Option<usize>,
+    /// The output matrix is the embedding.
+    tied_output: bool,
 }
 
 impl Checkpoint {
-    /// Opens a `.pt` file and reads all but the tensors' values. Each tensor's bytes are known
-    /// to be there when this returns.
+    /// Opens a `.pt` or `.safetensors` file, or a model folder, and reads all but the tensors' values. Each tensor's
+    /// bytes are known to be there when this returns.
     ///
     /// # Errors
-    /// If the file is missing, a folder, not a zip archive written by torch.save, truncated or
-    /// damaged, has no state dict, or has a tensor that passk cannot read.
+    /// If there is nothing of that name, it is neither of these, truncated or damaged, has no state dict, or has a tensor
+    /// that passk cannot read.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let path = existing(path)?;
-        let file = File::open(&path).map_err(|cause| unreadable(&path, cause.into()))?;
-        let contents = pt::read(&file).map_err(|trouble| unreadable(&path, trouble))?;
-        let pt::Contents { kind, epoch, train_metrics, val_metrics, config, tensors } = contents;
-        Ok(Self { path, kind, epoch, train_metrics, val_metrics, config, tensors, file })
+        if path.is_dir() {
+            return Self::open_folder(&path);
+        }
+        let contents = open_file(&path)?;
+        Ok(Self::new(path, contents))
     }
 
-    /// The values of a tensor in row-major order, whatever its strides. Every type is converted
-    /// to its nearest f32.
+    /// Opens the weights of a model folder: one file, or the shards of an index.
     ///
     /// # Errors
-    /// If there is no such tensor, or its bytes cannot be read or fail their checksum.
-    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let elements = self.tensor(name)?.elements();
-        let mut values = Vec::new();
-        if values.try_reserve_exact(elements).is_err() {
-            let trouble = format!("tensor {name}: no memory for its {elements} elements");
-            return Err(unreadable(&self.path, trouble.into()));
+    /// If it has none, or as [`open`](Self::open).
+    pub fn open_folder(path: &Path) -> Result<Self, CheckpointError> {
+        let Some(weights) = folder::weights_of(path) else {
+            return Err(CheckpointError::NoWeights { path: path.to_owned(), looked_for: &folder::WEIGHTS });
+        };
+        Ok(Self::new(path.to_owned(), folder::read(path, &weights)?))
+    }
+
+    fn new(path: PathBuf, contents: Contents) -> Self {
+        let Contents { kind, epoch, train_metrics, val_metrics, config, lora, metadata, tensors } = contents;
+        Self {
+            path,
+            kind,
+            epoch,
+            train_metrics,
+            val_metrics,
+            config,
+            lora,
+            metadata,
+            tensors,
+            base: None,
+            head_dim: None,
+            tied_output: false,
         }
-        values.resize(elements, 0.0);
-        self.read_f32_into(name, &mut values)?;
+    }
+
+    /// Tells what the weights themselves do not say of the model: the width of its attention heads, by which Hugging
+    /// Face's rotary rows are put in order, and whether its output matrix is the embedding.
+    pub fn fit(&mut self, head_dim: usize, tied_output: bool) {
+        (self.head_dim, self.tied_output) = (Some(head_dim), tied_output);
+        if let Some(base) = &mut self.base {
+            base.fit(head_dim, tied_output);
+        }
+    }
+
+    /// Adds this checkpoint's low-rank changes to the weights of `base`; what this one has itself counts before the
+    /// base's. Call [`fit`](Self::fit) after it.
+    pub fn merge_onto(&mut self, base: Checkpoint) {
+        self.base = Some(Box::new(base));
+    }
+
+    /// The base model's weights, if there are any.
+    pub fn base(&self) -> Option<&Checkpoint> {
+        self.base.as_deref()
+    }
+
+    /// Whether it has low-rank changes, on a base model or on matrices of its own.
+    pub fn has_lora(&self) -> bool {
+        self.tensors.keys().any(|name| name.ends_with(".lora_A"))
+    }
+
+    /// The values of a weight in row-major order, whatever its strides. Every type is converted to its nearest f32.
+    ///
+    /// # Errors
+    /// If there is no such weight, or its bytes cannot be read or fail their checksum.
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        let weight = self.weight(name)?;
+        let mut values = weight.room(name)?;
+        weight.read_f32(name, &mut values)?;
         Ok(values)
     }
 
     /// As [`read_f32`](Self::read_f32), into memory that is there already: a part of a larger matrix, say.
     ///
     /// # Errors
-    /// As `read_f32`; also if `values` has not as many elements as the tensor. `values` may hold anything then.
+    /// As `read_f32`; also if `values` has not as many elements as the weight. `values` may hold anything then.
     pub fn read_f32_into(&self, name: &str, values: &mut [f32]) -> Result<(), CheckpointError> {
-        let tensor = self.tensor(name)?;
-        let read = match tensor.elements() == values.len() {
-            true => tensor.read_f32(&self.file, values),
-            false => Err(format!("it has {} elements, not {}", tensor.elements(), values.len()).into()),
-        };
-        read.map_err(|trouble| unreadable(&self.path, trouble.of(&format!("tensor {name}"))))
+        self.weight(name)?.read_f32(name, values)
     }
 
-    fn tensor(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
-        let missing = || unreadable(&self.path, format!("tensor {name}: there is no such tensor").into());
-        self.tensors.get(name).ok_or_else(missing)
-    }
-
-    /// Number of parameters: elements of floating-point tensors, tied ones counted once and the
-    /// value head not at all.
+    /// Number of parameters: elements of floating-point tensors, tied ones counted once and the value head not at all.
     pub fn parameters(&self) -> u64 {
         let mut counted = HashSet::new();
-        let weights = self.weights().map(|(_, tensor)| tensor);
-        let parameters = weights.filter(|tensor| tensor.dtype.is_float() && counted.insert(tensor.place()));
+        let tensors = self.tensors.iter().filter(|(name, _)| names::is_weight(name)).map(|(_, tensor)| tensor);
+        let parameters = tensors.filter(|tensor| tensor.dtype.is_float() && counted.insert(tensor.place()));
         parameters.map(|tensor| tensor.elements() as u64).sum()
     }
 
-    /// BLAKE3 of the whole file, in hex.
+    /// The files it is read from, its base model's not among them.
+    pub fn files(&self) -> Vec<&Path> {
+        self.sources().into_values().map(|source| source.path.as_path()).collect()
+    }
+
+    fn sources(&self) -> BTreeMap<&Path, &Source> {
+        let sources = self.tensors.values().map(|tensor| &*tensor.storage.source);
+        sources.map(|source| (source.path.as_path(), source)).collect()
+    }
+
+    /// BLAKE3, in hex, of the file; of the files' digests, where there are several or a base model. `progress` is told
+    /// bytes done and all bytes of each file that is read; one of 64 MB or more that was read before is not read again.
     ///
     /// # Errors
-    /// If the file cannot be read.
-    pub fn digest(&self) -> Result<String, CheckpointError> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        loop {
-            match self.file.read_at(&mut buffer, at) {
-                Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
-                Ok(length) => {
-                    hasher.update(&buffer[..length]);
-                    at += length as u64;
-                }
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(unreadable(&self.path, cause.into())),
-            }
+    /// If a file cannot be read.
+    pub fn digest(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<String, CheckpointError> {
+        let mut digests = Vec::new();
+        for (path, source) in self.sources() {
+            let digest = digest::of(source, digest::cache().as_deref(), progress);
+            digests.push(digest.map_err(|trouble| unreadable(path, trouble))?);
+        }
+        if let Some(base) = &self.base {
+            digests.push(format!("base {}", base.digest(progress)?));
+        }
+        match digests.as_slice() {
+            [only] => Ok(only.clone()),
+            all => Ok(blake3::hash(all.join("\n").as_bytes()).to_hex().to_string()),
         }
     }
 
@@ -148,127 +207,53 @@ impl Checkpoint {
         self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("checkpoint")
     }
 
-    /// Checks that the weights are those of a model: every `(name, shape)` is there, and nothing
-    /// else but perhaps a value head.
+    /// Checks that the weights are those of a model: every `(name, shape)` is there, and nothing else but perhaps a
+    /// value head.
     ///
     /// # Errors
-    /// [`CheckpointError::Mismatch`] if they are not.
+    /// [`CheckpointError::Mismatch`] if they are not; [`CheckpointError::LoraConfig`] if low-rank changes lack their rank
+    /// or alpha.
     pub fn expect(&self, expected: &[(String, Vec<usize>)]) -> Result<(), CheckpointError> {
+        if self.kind == Kind::Lora && self.base.is_none() {
+            let trouble = "it holds low-rank changes only, and its base model was not opened";
+            return Err(unreadable(&self.path, trouble.into()));
+        }
         let names: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        let unexpected = self.weights().filter(|(name, _)| !names.contains(name)).map(|(name, _)| name.to_owned());
-        let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+        let unexpected = self.names().into_iter().filter(|name| !names.contains(name.as_str()));
+        let mut mismatch = Mismatch { unexpected: unexpected.collect(), ..Mismatch::default() };
         for (name, shape) in expected {
-            match self.tensors.get(name) {
-                None => missing.push(name.clone()),
-                Some(tensor) if tensor.shape != *shape => {
-                    misshapen.push(format!("{name} {:?} instead of {shape:?}", tensor.shape))
-                }
-                Some(_) => {}
+            match self.find(name) {
+                None => mismatch.missing.push(name.clone()),
+                Some(stored) => mismatch.misshapen.extend(stored.misshapen(name, shape)),
             }
         }
-        let mismatch = Mismatch { missing, unexpected: unexpected.collect(), misshapen };
-        if mismatch == Mismatch::default() {
-            return Ok(());
+        if mismatch != Mismatch::default() {
+            return Err(CheckpointError::Mismatch { path: self.path.clone(), mismatch: Box::new(mismatch) });
         }
-        Err(CheckpointError::Mismatch { path: self.path.clone(), mismatch: Box::new(mismatch) })
+        // Only now, when the parts are known to be those of a model.
+        expected.iter().try_for_each(|(name, _)| self.weight(name).map(drop))
     }
 
-    /// Tensors that count: all but the value head, which sampling has no use for.
-    fn weights(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor))
-            .filter(|(name, _)| !name.starts_with("value_head."))
+    /// Names of the matrices it and its base have or change: all but the value head, which sampling has no use for.
+    fn names(&self) -> BTreeSet<String> {
+        let weights = self.tensors.keys().filter(|name| names::is_weight(name));
+        let mut names: BTreeSet<String> = weights.map(|name| names::matrix_of(name)).collect();
+        names.extend(self.base.iter().flat_map(|base| base.names()));
+        names
     }
 }
 
-/// Why a checkpoint cannot be found, read or used.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// There is no such file.
-    #[error("failed to find the checkpoint `{}`: {found}", path.display())]
-    NotFound {
-        /// What was asked for; its last part may be a pattern.
-        path: PathBuf,
-        /// What is there instead.
-        found: String,
-    },
-    /// There is no such folder of checkpoints.
-    #[error("unknown pipeline `{pipeline}`: {found}")]
-    UnknownPipeline {
-        /// What was asked for.
-        pipeline: String,
-        /// What is there instead.
-        found: String,
-    },
-    /// A pattern that is no glob.
-    #[error("failed to read the pattern `{pattern}`: {cause}")]
-    Pattern {
-        /// What was asked for.
-        pattern: String,
-        /// What is wrong with it.
-        cause: glob::PatternError,
-    },
-    /// The file is not a checkpoint, is damaged, or holds what passk does not read.
-    #[error("failed to read `{}`: {trouble}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        trouble: String,
-    },
-    /// The weights are not those of the model.
-    #[error("failed to use `{}`: its weights are not those of the model; {mismatch}", path.display())]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// How they differ.
-        mismatch: Box<Mismatch>,
-    },
-}
-
-/// How a checkpoint's tensors differ from those of a model.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Mismatch {
-    /// Names the model has and the checkpoint has not.
-    pub missing: Vec<String>,
-    /// Names the checkpoint has and the model has not.
-    pub unexpected: Vec<String>,
-    /// Names both have, with the two shapes.
-    pub misshapen: Vec<String>,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [("missing", &self.missing), ("unexpected", &self.unexpected), ("misshapen", &self.misshapen)];
-        let mut separator = "";
-        for (what, names) in parts.into_iter().filter(|(_, names)| !names.is_empty()) {
-            let first: Vec<&str> = names.iter().map(String::as_str).take(3).collect();
-            let dots = if names.len() > first.len() { ", …" } else { "" };
-            write!(f, "{separator}{} {what}: {}{dots}", names.len(), first.join(", "))?;
-            separator = "; ";
+/// Reads everything but the tensors' values of a file in either format.
+fn open_file(path: &Path) -> Result<Contents, CheckpointError> {
+    let read = || -> Result<Contents, Trouble> {
+        let source = Source::open(path)?;
+        let mut start = [0; 16];
+        let start = &mut start[..source.bytes.min(16) as usize];
+        source.read_exact(0, start)?;
+        match safetensors::looks_like(start) {
+            true => safetensors::read(&source),
+            false => pt::read(&source),
         }
-        Ok(())
-    }
-}
-
-/// What is wrong with a file; the boundary adds which file.
-#[derive(Debug)]
-struct Trouble(String);
-
-impl Trouble {
-    /// Says which part of the file has the trouble.
-    fn of(self, part: &str) -> Self {
-        Self(format!("{part}: {}", self.0))
-    }
-}
-
-impl<T: ToString> From<T> for Trouble {
-    fn from(cause: T) -> Self {
-        Self(cause.to_string())
-    }
-}
-
-fn unreadable(path: &Path, trouble: Trouble) -> CheckpointError {
-    CheckpointError::Unreadable { path: path.to_owned(), trouble: trouble.0 }
+    };
+    read().map_err(|trouble| unreadable(path, trouble))
 }

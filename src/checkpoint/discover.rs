@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::CheckpointError;
+use super::{CheckpointError, folder};
 
 /// Names listed in a message at most.
 const LISTED: usize = 12;
@@ -15,7 +15,7 @@ const LISTED: usize = 12;
 /// If the pipeline has no folder, naming those that have; if it has no such file, naming what
 /// it has.
 pub fn best(checkpoints_dir: &Path, pipeline: &str) -> Result<PathBuf, CheckpointError> {
-    existing(&folder(checkpoints_dir, pipeline)?.join("checkpoint_best.pt"))
+    existing(&folder_of(checkpoints_dir, pipeline)?.join("checkpoint_best.pt"))
 }
 
 /// The files in a pipeline's folder whose names match a glob pattern such as
@@ -25,7 +25,7 @@ pub fn best(checkpoints_dir: &Path, pipeline: &str) -> Result<PathBuf, Checkpoin
 /// # Errors
 /// As [`best`]; also if the pattern is no glob or matches nothing.
 pub fn matching(checkpoints_dir: &Path, pipeline: &str, pattern: &str) -> Result<Vec<PathBuf>, CheckpointError> {
-    let folder = folder(checkpoints_dir, pipeline)?;
+    let folder = folder_of(checkpoints_dir, pipeline)?;
     let glob =
         glob::Pattern::new(pattern).map_err(|cause| CheckpointError::Pattern { pattern: pattern.to_owned(), cause })?;
     let mut names = names_in(&folder);
@@ -37,12 +37,12 @@ pub fn matching(checkpoints_dir: &Path, pipeline: &str, pattern: &str) -> Result
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// `path` itself, if it is a file.
+/// `path` itself, if it is a file or a model folder.
 ///
 /// # Errors
-/// If it is not, naming the checkpoints and folders in the nearest folder that exists.
+/// If it is neither, naming the checkpoints and folders in the nearest folder that exists.
 pub fn existing(path: &Path) -> Result<PathBuf, CheckpointError> {
-    if path.is_file() {
+    if path.is_file() || folder::weights_of(path).is_some() {
         return Ok(path.to_owned());
     }
     let found = if path.is_dir() {
@@ -56,7 +56,7 @@ pub fn existing(path: &Path) -> Result<PathBuf, CheckpointError> {
     Err(CheckpointError::NotFound { path, found })
 }
 
-fn folder(checkpoints_dir: &Path, pipeline: &str) -> Result<PathBuf, CheckpointError> {
+fn folder_of(checkpoints_dir: &Path, pipeline: &str) -> Result<PathBuf, CheckpointError> {
     let folder = checkpoints_dir.join(pipeline);
     if !pipeline.is_empty() && folder.is_dir() {
         return Ok(folder);
@@ -76,7 +76,7 @@ fn found_in(dir: &Path) -> String {
         if is_dir {
             name.push('/');
         }
-        is_dir || name.ends_with(".pt")
+        is_dir || [".pt", ".pth", ".bin", ".safetensors"].iter().any(|end| name.ends_with(end))
     });
     let more = names.len().saturating_sub(LISTED);
     names.truncate(LISTED);

@@ -25,7 +25,7 @@ fn fixture(name: &str) -> (Model, Expected) {
 }
 
 /// Greedy decoding through the cache, one token a step.
-fn greedy(model: &Model, prompt: &[u32], tokens: usize) -> Vec<u32> {
+pub(crate) fn greedy(model: &Model, prompt: &[u32], tokens: usize) -> Vec<u32> {
     let mut cache = model.cache();
     let mut work = model.workspace(Threads::All);
     let (prefix, mut own) = (Span::default(), Span::default());

@@ -37,10 +37,10 @@ fn files_that_are_no_checkpoints() {
     let legacy = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
     let cases: [(&[u8], &str); 6] = [
         (b"", "the file is empty"),
-        (b"P", "not a zip archive"),
-        (b"just some text, long enough", "not a zip archive"),
+        (b"P", "neither a zip archive"),
+        (b"just some text, long enough", "neither a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (safetensors, "safetensors"),
+        (safetensors, "its header"),
         (legacy, "before PyTorch 1.6"),
     ];
     for (bytes, words) in cases {
@@ -117,35 +117,35 @@ fn archives_with_a_bad_member() {
 
 // --- pickles that no PyTorch would write ---------------------------------------------------------
 
-type Pickled = Vec<u8>;
+pub(super) type Pickled = Vec<u8>;
 
-fn text(text: &str) -> Pickled {
+pub(super) fn text(text: &str) -> Pickled {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-fn int(value: i64) -> Pickled {
+pub(super) fn int(value: i64) -> Pickled {
     [b"\x8a\x08", &value.to_le_bytes()[..]].concat()
 }
 
-fn tuple(members: &[Pickled]) -> Pickled {
+pub(super) fn tuple(members: &[Pickled]) -> Pickled {
     [b"(", members.concat().as_slice(), b"t"].concat()
 }
 
-fn ints(values: &[i64]) -> Pickled {
+pub(super) fn ints(values: &[i64]) -> Pickled {
     tuple(&values.iter().map(|&value| int(value)).collect::<Vec<_>>())
 }
 
-fn dict(entries: &[(&str, Pickled)]) -> Pickled {
+pub(super) fn dict(entries: &[(&str, Pickled)]) -> Pickled {
     let entries: Vec<_> = entries.iter().map(|(key, value)| [text(key), value.clone()].concat()).collect();
     [b"}(", entries.concat().as_slice(), b"u"].concat()
 }
 
-fn call(module: &str, name: &str, args: &[Pickled]) -> Pickled {
+pub(super) fn call(module: &str, name: &str, args: &[Pickled]) -> Pickled {
     [format!("c{module}\n{name}\n").as_bytes(), &tuple(args), b"R"].concat()
 }
 
 /// A tensor in storage 0, which is said to have four elements.
-fn tensor(class: &str, offset: i64, shape: &[i64], strides: &[i64]) -> Pickled {
+pub(super) fn tensor(class: &str, offset: i64, shape: &[i64], strides: &[i64]) -> Pickled {
     let class = format!("ctorch\n{class}\n").into_bytes();
     let id = tuple(&[text("storage"), class, text("0"), text("cpu"), int(4)]);
     let storage = [id, b"Q".to_vec()].concat();
@@ -153,12 +153,12 @@ fn tensor(class: &str, offset: i64, shape: &[i64], strides: &[i64]) -> Pickled {
     call("torch._utils", "_rebuild_tensor_v2", &args)
 }
 
-fn state(tensor: Pickled) -> Pickled {
+pub(super) fn state(tensor: Pickled) -> Pickled {
     dict(&[("model_state_dict", dict(&[("w", tensor)]))])
 }
 
 /// An archive of this pickle and a storage of this many bytes.
-fn archive(pickle: &[u8], storage_bytes: usize) -> Vec<u8> {
+pub(super) fn archive(pickle: &[u8], storage_bytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let pickle = [b"\x80\x02", pickle, b"."].concat();
@@ -186,7 +186,8 @@ fn hostile_tensors_are_refused() {
         (tensor("FloatStorage", 0, &[-1], &[1]), 16, "no lengths"),
         (tensor("FloatStorage", 0, &[1; 9], &[1; 9]), 16, "no lengths"),
         (tensor("FloatStorage", 0, &[4], &[1]), 15, "data/0 is too short (15 bytes)"),
-        (tensor("ComplexFloatStorage", 0, &[1], &[1]), 32, "torch.ComplexFloatStorage is not a storage type"),
+        (tensor("QInt8Storage", 0, &[1], &[1]), 32, "torch.QInt8Storage is not a storage type"),
+        (tensor("ComplexFloatStorage", 0, &[1], &[1]), 32, "it is complex"),
         (call("torch._utils", "_rebuild_tensor_v2", &[int(1)]), 0, "not a plain tensor"),
         (
             call("torch._utils", "_rebuild_tensor_v2", &[int(1), int(1), int(1), int(1)]),
