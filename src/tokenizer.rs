@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thiserror::Error;
 
+mod sentencepiece;
+
+use sentencepiece::SentencePiece;
+
 /// Why a tokenizer could not be loaded or used.
 #[derive(Debug, Error)]
 pub enum TokenizerError {
     /// The model folder has none.
-    #[error("no tokenizer/tokenizer.json in model folder `{}`", .0.display())]
+    #[error("no {} in model folder `{}`", TOKENIZER_FILES.join(", "), .0.display())]
     Missing(PathBuf),
     /// The file is broken.
     #[error("failed to read tokenizer `{}`: {cause}", path.display())]
@@ -20,7 +24,7 @@ pub enum TokenizerError {
         cause: String,
     },
     /// No end-of-sequence token is known.
-    #[error("tokenizer `{}` names no end-of-sequence token: add `eos_token_id` to configs/config.json", .0.display())]
+    #[error("tokenizer `{}` names no end-of-sequence token: add `eos_token_id` to the model folder's config.json", .0.display())]
     NoEos(PathBuf),
     /// A text could not be encoded, or ids not decoded.
     #[error("failed to {verb} with the tokenizer: {cause}")]
@@ -34,37 +38,84 @@ pub enum TokenizerError {
 
 /// A tokenizer with the ids that end a sequence.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
+    /// Put before a prompt where the tokenizer itself does not.
+    bos: Option<u32>,
     eos: Vec<u32>,
     path: PathBuf,
 }
+
+enum Inner {
+    Json(Box<tokenizers::Tokenizer>),
+    SentencePiece(SentencePiece),
+}
+
+/// Where a model folder may keep its tokenizer; the first that is there counts.
+pub const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer/tokenizer.json", "tokenizer.json", "tokenizer/tokenizer.model", "tokenizer.model"];
 
 /// Names under which published LLaMA-family tokenizers keep their end-of-sequence token.
 const EOS_NAMES: [&str; 5] = ["</s>", "<|end_of_text|>", "<|eot_id|>", "<|endoftext|>", "<|im_end|>"];
 
 impl Tokenizer {
-    /// Loads `tokenizer/tokenizer.json` of a model folder. The end of a sequence is `eos_token_id` of
-    /// `configs/config.json` where that is given, else whichever of the usual special tokens the vocabulary has.
+    /// Loads the tokenizer of a model folder, `tokenizer.json` before `tokenizer.model`. The end of a sequence is
+    /// `eos_token_id` of `generation_config.json` or `config.json` where that is given, else the one that
+    /// `tokenizer.model` names, or whichever of the usual special tokens the vocabulary has.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or nothing tells the end of a sequence.
     pub fn from_folder(folder: &Path) -> Result<Tokenizer, TokenizerError> {
-        let path = folder.join("tokenizer/tokenizer.json");
-        if !path.is_file() {
-            return Err(TokenizerError::Missing(folder.to_owned()));
-        }
-        let inner = tokenizers::Tokenizer::from_file(&path)
-            .map_err(|cause| TokenizerError::Read { path: path.clone(), cause: cause.to_string() })?;
-        let mut eos = stated_eos(&folder.join("configs/config.json"));
+        let path = TOKENIZER_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+        let path = path.ok_or_else(|| TokenizerError::Missing(folder.to_owned()))?;
+        let unreadable = |cause: String| TokenizerError::Read { path: path.clone(), cause };
+        let config = |name: &str| {
+            let folders = ["", "configs", "tokenizer"].map(|inside| folder.join(inside).join(name));
+            folders.iter().find_map(|path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok())
+        };
+        let inner = match path.extension().is_some_and(|extension| extension == "json") {
+            true => {
+                let read = tokenizers::Tokenizer::from_file(&path);
+                Inner::Json(Box::new(read.map_err(|cause| unreadable(cause.to_string()))?))
+            }
+            false => {
+                let bytes = std::fs::read(&path).map_err(|cause| unreadable(cause.to_string()))?;
+                Inner::SentencePiece(SentencePiece::from_bytes(&bytes).map_err(unreadable)?)
+            }
+        };
+        let stated =
+            ["generation_config.json", "config.json"].iter().filter_map(|name| config(name)).map(|json| eos_of(&json));
+        let mut eos = stated.into_iter().find(|ids| !ids.is_empty()).unwrap_or_default();
         if eos.is_empty() {
-            eos = EOS_NAMES.iter().filter_map(|name| inner.token_to_id(name)).collect();
+            eos = match &inner {
+                Inner::Json(json) => EOS_NAMES.iter().filter_map(|name| json.token_to_id(name)).collect(),
+                Inner::SentencePiece(model) => model.eos.into_iter().collect(),
+            };
         }
         if eos.is_empty() {
             return Err(TokenizerError::NoEos(path));
         }
-        Ok(Tokenizer { inner, eos, path })
+        let wants_bos = config("tokenizer_config.json").and_then(|json| json.get("add_bos_token")?.as_bool());
+        let bos = match &inner {
+            // LLaMA's own code always begins with it.
+            Inner::SentencePiece(model) => model.bos.filter(|_| wants_bos.unwrap_or(true)),
+            Inner::Json(json) => match wants_bos {
+                Some(true) => config("tokenizer_config.json")
+                    .and_then(|json| bos_name(&json))
+                    .and_then(|name| json.token_to_id(&name)),
+                _ => None,
+            },
+        };
+        Ok(Tokenizer { inner, bos, eos, path })
     }
 
     /// The file it came from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is put before a prompt where the tokenizer itself does not.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
     }
 
     /// The ids that end a sequence.
@@ -77,12 +128,22 @@ impl Tokenizer {
         self.eos.contains(&id)
     }
 
-    /// Encodes a prompt, with the special tokens that the tokenizer's post-processor adds (BOS).
+    /// Encodes a prompt, with BOS before it as the tokenizer's post-processor or configuration says.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        match self.inner.encode_fast(text, true) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(cause) => Err(TokenizerError::Use { verb: "encode", cause: cause.to_string() }),
+        let mut ids = match &self.inner {
+            Inner::SentencePiece(model) => model.encode(text),
+            Inner::Json(json) => match json.encode_fast(text, true) {
+                Ok(encoding) => encoding.get_ids().to_vec(),
+                Err(cause) => return Err(TokenizerError::Use { verb: "encode", cause: cause.to_string() }),
+            },
+        };
+        if let Some(bos) = self.bos.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
         }
+        Ok(ids)
     }
 
     /// Starts to decode what follows `prompt`. Seeded with the prompt, because a decoder that sees the completion alone
@@ -92,20 +153,28 @@ impl Tokenizer {
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, true).map_err(|cause| TokenizerError::Use { verb: "decode", cause: cause.to_string() })
+        let text = match &self.inner {
+            Inner::SentencePiece(model) => model.decode(ids),
+            Inner::Json(json) => json.decode(ids, true).map_err(|cause| cause.to_string()),
+        };
+        text.map_err(|cause| TokenizerError::Use { verb: "decode", cause })
     }
 }
 
-/// `eos_token_id` of a config.json: a number or a list of them.
-fn stated_eos(config: &Path) -> Vec<u32> {
-    let Ok(text) = std::fs::read_to_string(config) else { return Vec::new() };
-    let Ok(config) = serde_json::from_str::<Value>(&text) else { return Vec::new() };
+/// `eos_token_id` of a configuration: a number or a list of them.
+fn eos_of(config: &Value) -> Vec<u32> {
     let ids = match config.get("eos_token_id") {
         Some(Value::Array(ids)) => ids.clone(),
         Some(id) => vec![id.clone()],
         None => Vec::new(),
     };
     ids.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
+}
+
+/// `bos_token` of a tokenizer_config.json: a text, or an object with it.
+fn bos_name(config: &Value) -> Option<String> {
+    let token = config.get("bos_token")?;
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
 }
 
 /// Decodes a sequence id by id, holding back what is not yet a whole character.
@@ -199,5 +268,66 @@ mod tests {
         // A character that is never finished does not take its neighbours with it.
         check(&[259], &[&korean[..], &[0xE3, 259]].concat(), "코드다\u{FFFD}def");
         check(&[259], &[257, 0xE3], " x\u{FFFD}");
+    }
+
+    /// The texts and ids of `tests/data/tokenizer/make.py`.
+    fn sentencepiece_cases() -> (Tokenizer, Vec<(String, Vec<u32>)>) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizer");
+        let packed = std::fs::File::open(folder.join("texts.json.gz")).unwrap();
+        let cases = serde_json::from_reader(flate2::read::GzDecoder::new(packed)).unwrap();
+        (Tokenizer::from_folder(&folder).unwrap(), cases)
+    }
+
+    #[test]
+    fn texts_encode_as_sentencepiece_does() {
+        let (tokenizer, cases) = sentencepiece_cases();
+        assert_eq!(cases.len(), 2000);
+        for (text, expected) in cases {
+            let ids = tokenizer.encode(&text).unwrap();
+            assert_eq!((ids[0], &ids[1..]), (1, &expected[..]), "{text:?}");
+        }
+        assert_eq!(tokenizer.eos(), [2]);
+    }
+
+    /// Wherever a text is cut into prompt and completion, the completion's text is all that follows the prompt's.
+    #[test]
+    fn completions_decode_with_every_space() {
+        let (tokenizer, cases) = sentencepiece_cases();
+        for (at, (text, _)) in cases.iter().enumerate() {
+            let ids = tokenizer.encode(text).unwrap();
+            let (prompt, completion) = ids.split_at(1 + at % ids.len());
+            let mut stream = tokenizer.stream(prompt).unwrap();
+            let mut decoded = tokenizer.decode(prompt).unwrap();
+            // A character whose bytes the cut parts is in neither half.
+            if decoded.ends_with(char::REPLACEMENT_CHARACTER) {
+                continue;
+            }
+            for &id in completion {
+                decoded += &stream.push(&tokenizer, id).unwrap();
+            }
+            decoded += &stream.finish(&tokenizer).unwrap();
+            assert_eq!(decoded, text.replace('\u{2581}', " "), "cut after {} ids", prompt.len());
+        }
+    }
+
+    #[test]
+    fn tokenizers_that_are_not_llamas_are_refused() {
+        let bytes =
+            std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizer/tokenizer.model")).unwrap();
+        let check = |bytes: &[u8], words: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("tokenizer.model"), bytes).unwrap();
+            let error = Tokenizer::from_folder(folder.path()).map(drop).unwrap_err().to_string();
+            assert!(error.contains("tokenizer.model") && error.contains(words), "{words}: {error}");
+        };
+        check(b"IQ== 0\nIg== 1\n", "tiktoken");
+        check(&bytes[..bytes.len() - 1], "no SentencePiece model");
+        check(&[0xff; 100], "no SentencePiece model");
+        // Fields of a message that come again replace the ones before: trainer_spec.model_type, normalizer_spec's flags.
+        check(&[&bytes[..], &[0x12, 2, 0x18, 1]].concat(), "not of the BPE kind");
+        check(&[&bytes[..], &[0x1a, 2, 0x20, 1]].concat(), "drops spaces");
+        check(&[&bytes[..], &[0x1a, 3, 0x12, 1, 7]].concat(), "rewrites text");
+        // A piece without a kind is a normal one; an empty one is there twice then.
+        check(&[&bytes[..], &[0x0a, 0, 0x0a, 0]].concat(), "twice");
     }
 }
