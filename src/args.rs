@@ -30,9 +30,12 @@ pub enum Gate {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Evaluation")]
 pub struct EvaluateArgs {
-    /// A .pt file; may be given several times
+    /// A .pt or .safetensors file, or a model folder; may be given several times
     #[arg(long, value_name = "PATH", conflicts_with_all = ["pipeline", "samples"])]
     pub checkpoint: Vec<PathBuf>,
+    /// A model folder as it is, before any fine-tuning
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["checkpoint", "pipeline", "samples"])]
+    pub base_model: Option<PathBuf>,
     /// Pipelines, each at storage/checkpoints/NAME/checkpoint_best.pt; spaces or commas between names
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',', conflicts_with = "samples")]
     pub pipeline: Vec<String>,
@@ -102,6 +105,12 @@ pub struct EvaluateArgs {
     /// Model folder, when the checkpoint names none
     #[arg(long, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
+    /// Rank of low-rank changes, when the checkpoint does not say it
+    #[arg(long, value_name = "N")]
+    pub lora_rank: Option<usize>,
+    /// Alpha of low-rank changes, when the checkpoint does not say it
+    #[arg(long, value_name = "F")]
+    pub lora_alpha: Option<f64>,
     /// Throw away what an earlier invocation of the same run has judged
     #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
     pub fresh: bool,
@@ -129,6 +138,8 @@ pub enum Contestants {
     Unsaid,
     /// Checkpoint files.
     Checkpoints(Vec<PathBuf>),
+    /// A model folder as it is.
+    BaseModel(PathBuf),
     /// The best checkpoint of each pipeline.
     Pipelines(Vec<String>),
     /// Every matching checkpoint of one pipeline.
@@ -177,6 +188,10 @@ pub struct Settings {
     pub against: Option<String>,
     /// Asked-for model folder.
     pub model_dir: Option<PathBuf>,
+    /// Rank of low-rank changes, for checkpoints that do not say it.
+    pub lora_rank: Option<usize>,
+    /// Their alpha, for checkpoints that do not say it.
+    pub lora_alpha: Option<f64>,
     /// Begin anew.
     pub fresh: bool,
     /// At most so many problems.
@@ -212,6 +227,7 @@ impl EvaluateArgs {
             ("batch", self.batch),
             ("jobs", self.jobs.unwrap_or(1)),
             ("max-tasks", self.max_tasks.unwrap_or(1)),
+            ("lora-rank", self.lora_rank.unwrap_or(1)),
             ("k", self.k.iter().copied().min().unwrap_or(1) as usize),
         ] {
             if value == 0 {
@@ -222,6 +238,9 @@ impl EvaluateArgs {
             && !(seconds > 0.0 && seconds <= 86_400.0)
         {
             return fail(format!("--timeout is {seconds}: it must be above 0 and at most a day of seconds"));
+        }
+        if let Some(alpha) = self.lora_alpha.filter(|alpha| !alpha.is_finite()) {
+            return fail(format!("--lora-alpha is {alpha}: it must be a number"));
         }
         for label in self.label.iter().chain(&self.against) {
             check_label(label)?;
@@ -249,6 +268,8 @@ impl EvaluateArgs {
             gate: self.gate,
             against: self.against,
             model_dir: self.model_dir,
+            lora_rank: self.lora_rank,
+            lora_alpha: self.lora_alpha,
             fresh: self.fresh,
             max_tasks: self.max_tasks,
             mlflow: !self.no_mlflow,
@@ -260,6 +281,9 @@ impl EvaluateArgs {
     }
 
     fn contestants(&self) -> Result<Contestants, ArgsError> {
+        if let Some(folder) = &self.base_model {
+            return Ok(Contestants::BaseModel(folder.clone()));
+        }
         let contestants = match (&self.samples, &self.checkpoint_pattern, self.pipeline.as_slice()) {
             (Some(file), ..) if file.as_os_str() == "canonical" => Contestants::Canonical,
             (Some(file), ..) => Contestants::Samples(file.clone()),
@@ -319,7 +343,7 @@ pub fn check_label(label: &str) -> Result<(), ArgsError> {
 /// An empty variable counts as unset, and a source of completions that stands on the command line switches the twins
 /// of the others off.
 pub fn with_twins(command: Command, argv: &[OsString]) -> Command {
-    const SOURCES: [&str; 4] = ["checkpoint", "pipeline", "checkpoint_pattern", "samples"];
+    const SOURCES: [&str; 5] = ["checkpoint", "base_model", "pipeline", "checkpoint_pattern", "samples"];
     let is_said = |source: &str| {
         let flag = format!("--{}", source.replace('_', "-"));
         argv.iter().filter_map(|arg| arg.to_str()).any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")))
@@ -355,6 +379,7 @@ mod tests {
         assert_eq!(resolve("--pipeline baseline rho1").unwrap().contestants, both);
         assert_eq!(resolve("--pipeline baseline,rho1 --seed 1").unwrap().contestants, both);
         assert_eq!(resolve("").unwrap().contestants, Contestants::Unsaid);
+        assert_eq!(resolve("--base-model m").unwrap().contestants, Contestants::BaseModel("m".into()));
         assert_eq!(resolve("--samples canonical").unwrap().contestants, Contestants::Canonical);
     }
 
@@ -391,6 +416,9 @@ mod tests {
         check("--device cuda:0", "--device cuda:0: this build of passk runs on the CPU alone");
         check("--device cpu,tpu", "--device tpu: there is no such device");
         check("--dtype bf16", "the CPU computes in f32");
+        check("--checkpoint a.pt --base-model m", "cannot be used with");
+        check("--lora-rank 0", "--lora-rank is 0");
+        check("--lora-alpha inf", "--lora-alpha is inf");
         check("--gate sometimes", "possible values: exact, noise, off");
     }
 }

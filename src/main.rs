@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use passk::args::{EvaluateArgs, Settings, with_twins};
-use passk::checkpoint::Checkpoint;
+use passk::checkpoint::{Checkpoint, TensorInfo};
 use passk::compare::{self, Choice, Comparison};
 use passk::dataset::{Fetched, Fetcher, Progress};
 use passk::report::{chart, table};
@@ -59,8 +59,11 @@ enum Command {
     Report(CompareArgs),
     /// Show what a checkpoint holds, without loading its weights
     Inspect {
-        /// A .pt file
+        /// A .pt or .safetensors file, or a model folder
         checkpoint: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Download a dataset from its publisher, or from PASSK_MIRROR (a folder or URL)
     Fetch {
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
         }
         Command::Compare(args) => compare(&args),
         Command::Report(args) => report(&args),
-        Command::Inspect { checkpoint } => inspect(&checkpoint),
+        Command::Inspect { checkpoint, json } => inspect(&checkpoint, json),
         Command::Sync { storage } => sync(&storage),
         Command::Fetch { name, storage } => fetch(&name, &storage),
     };
@@ -290,22 +293,64 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn inspect(path: &Path) -> Result<ExitCode> {
+fn inspect(path: &Path, as_json: bool) -> Result<ExitCode> {
     let checkpoint = Checkpoint::open(path)?;
+    let digest = checkpoint.digest(&mut runner::hashing(path))?;
+    let text = match as_json {
+        true => serde_json::to_string_pretty(&described(&checkpoint, &digest))? + "\n",
+        false => shown(&checkpoint, &digest)?,
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a checkpoint holds, for programs.
+fn described(checkpoint: &Checkpoint, digest: &str) -> serde_json::Value {
+    let tensor = |(name, tensor): (&String, &TensorInfo)| serde_json::json!({ "name": name, "dtype": tensor.dtype.to_string(), "shape": tensor.shape });
+    serde_json::json!({
+        "path": checkpoint.path,
+        "files": checkpoint.files(),
+        "kind": format!("{:?}", checkpoint.kind).to_lowercase(),
+        "epoch": checkpoint.epoch,
+        "train_metrics": checkpoint.train_metrics,
+        "val_metrics": checkpoint.val_metrics,
+        "parameters": checkpoint.parameters(),
+        "lora": checkpoint.has_lora().then(|| {
+            serde_json::json!({ "rank": checkpoint.lora.rank, "alpha": checkpoint.lora.alpha })
+        }),
+        "blake3": digest,
+        "metadata": checkpoint.metadata,
+        "config": checkpoint.config,
+        "tensors": checkpoint.tensors.iter().map(tensor).collect::<Vec<_>>(),
+    })
+}
+
+/// The same, for people.
+fn shown(checkpoint: &Checkpoint, digest: &str) -> Result<String> {
     let mut text = String::new();
     let mut row = |key: &str, value: String| text += &format!("{key:<12}{value}\n");
-    row("file", checkpoint.path.display().to_string());
+    let said = |number: Option<String>| number.unwrap_or_else(|| "not said".into());
+    row("path", checkpoint.path.display().to_string());
+    if checkpoint.path.is_dir() {
+        checkpoint.files().iter().for_each(|file| row("file", file.display().to_string()));
+    }
     row("kind", format!("{:?}", checkpoint.kind).to_lowercase());
     row("epoch", checkpoint.epoch.map_or("none".into(), |epoch| epoch.to_string()));
     for (name, value) in checkpoint.train_metrics.iter().chain(&checkpoint.val_metrics) {
         row("metric", format!("{name} {value}"));
     }
     row("parameters", checkpoint.parameters().to_string());
-    row("blake3", checkpoint.digest()?);
+    if checkpoint.has_lora() {
+        let (rank, alpha) = (checkpoint.lora.rank.map(|rank| rank.to_string()), checkpoint.lora.alpha);
+        row("lora", format!("rank {} · alpha {}", said(rank), said(alpha.map(|alpha| alpha.to_string()))));
+    }
+    row("blake3", digest.to_owned());
+    for (name, value) in &checkpoint.metadata {
+        row("metadata", format!("{name} {value}"));
+    }
     row("config", serde_json::to_string_pretty(&checkpoint.config)?);
     for (name, tensor) in &checkpoint.tensors {
         row("tensor", format!("{name} {:?} {}", tensor.shape, tensor.dtype));
     }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(text)
 }

@@ -11,6 +11,7 @@ mod harness;
 mod interrupt;
 mod judge;
 mod junit;
+mod opened;
 mod say;
 mod screen;
 mod tracking;
@@ -33,6 +34,7 @@ use crate::tokenizer::TokenizerError;
 use contest::Contest;
 use entry::{End, Trouble};
 pub use harness::harness;
+pub use say::hashing;
 
 /// Why an evaluation could not begin. One line: what, where, and the remedy.
 #[derive(Debug, Error)]

@@ -10,12 +10,12 @@ use super::entry::{End, Entry, Origin, Trouble};
 use super::gate::{Against, Reference};
 use super::judge::Judge;
 use super::tracking::Tracking;
-use super::{RunnerError, Selection, ceiling, interrupt, junit, say};
+use super::{RunnerError, Selection, ceiling, interrupt, junit, opened, say};
 use crate::args::{Contestants, Settings, check_label};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::jail::{Jail, JailOptions, Limits, Python};
 use crate::journal::{Journal, Opening, pretty};
-use crate::model::{Config, DEVICE, DTYPE, find_folder};
+use crate::model::{Config, DEVICE, DTYPE};
 use crate::prompt::Format;
 use crate::record::{
     CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, short_digest,
@@ -254,12 +254,16 @@ impl Contest {
         match origin {
             Origin::Checkpoint { checkpoint, folder } => {
                 let config = Config::from_folder(folder)?;
-                checkpoint.expect(&config.tensors())?;
                 let tokenizer = Tokenizer::from_folder(folder)?;
                 let text = digest_file(tokenizer.path())?;
                 let completions = Completions::Model {
-                    weights: checkpoint.digest()?,
-                    model: short_digest(&(format!("{config:?}"), text, tokenizer.eos())),
+                    weights: checkpoint.digest(&mut say::hashing(&checkpoint.path))?,
+                    model: short_digest(&(
+                        format!("{config:?} {:?}", checkpoint.lora),
+                        text,
+                        tokenizer.bos(),
+                        tokenizer.eos(),
+                    )),
                     sampling: self.settings.sampling,
                     device: DEVICE.to_owned(),
                     dtype: DTYPE.to_owned(),
@@ -344,15 +348,18 @@ impl Contest {
                 contest.entries.iter().for_each(|entry| entry.board.close(&error));
                 return;
             }
-            for entry in &contest.entries {
-                // Whoever waits must not wait for ever if this thread dies.
-                let run = std::panic::AssertUnwindSafe(|| entry.run(&contest));
-                if std::panic::catch_unwind(run).is_err() {
-                    entry.board.close("harness: a bug in passk ended the evaluation; see stderr");
+            std::thread::scope(|scope| {
+                let mut judging = None;
+                for entry in &contest.entries {
+                    // Whoever waits must not wait for ever if this thread dies.
+                    let before = judging.take();
+                    let run = std::panic::AssertUnwindSafe(|| entry.run(&contest, scope, before));
+                    match std::panic::catch_unwind(run) {
+                        Ok(now) => judging = now,
+                        Err(_) => entry.board.close("harness: a bug in passk ended the evaluation; see stderr"),
+                    }
                 }
-                // Files are written, and sent, while the next entry is sampled.
-                entry.conclude(&contest);
-            }
+            });
         };
         std::thread::Builder::new().spawn(work).map_err(RunnerError::Thread)
     }
@@ -400,6 +407,9 @@ impl Contest {
             reports.push(finished.report);
         }
         self.tracking.remark();
+        if self.entries.len() > 1 {
+            say::table(&self.entries.iter().map(|entry| (entry, entry.conclude(self).summary())).collect::<Vec<_>>());
+        }
         let json =
             self.settings.json.as_ref().map(|path| (path, crate::file::write_atomically(path, &pretty(&reports))));
         let junit = self.settings.junit.as_ref().map(|path| (path, junit::write(path, self.suites())));
@@ -506,6 +516,10 @@ fn paths(suite: &dyn Suite, settings: &Settings, folder: &Path) -> Result<Vec<(S
         Contestants::Checkpoints(files) => {
             files.iter().map(|file| Ok((label(label_of(file)), Some(checkpoint::existing(file)?)))).collect()
         }
+        Contestants::BaseModel(folder) => {
+            let folder = opened::folder(&folder.to_string_lossy(), settings)?;
+            Ok(vec![(label(label_of(&folder)), Some(folder))])
+        }
         Contestants::Pipelines(names) => names.iter().map(|name| best(name)).collect(),
         Contestants::Curve { pipeline, pattern } => {
             let files = checkpoint::matching(folder, pipeline, pattern)?;
@@ -521,9 +535,12 @@ fn paths(suite: &dyn Suite, settings: &Settings, folder: &Path) -> Result<Vec<(S
 }
 
 /// `baseline` for `…/baseline/checkpoint_best.pt`, `baseline-epoch_3` for `…/baseline/checkpoint_epoch_3.pt`, and the
-/// file's own name for any other.
+/// file's or model folder's own name for any other.
 fn label_of(file: &Path) -> String {
     let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    if file.is_dir() {
+        return text(file.file_name());
+    }
     let stem = text(file.file_stem());
     let pipeline = text(file.parent().and_then(Path::file_name));
     match stem.strip_prefix("checkpoint_") {
@@ -538,8 +555,7 @@ fn contestants(suite: &dyn Suite, settings: &Settings, tasks: &[Task]) -> Result
     let open = |(label, file): (String, Option<PathBuf>)| -> Result<Contestant, RunnerError> {
         let origin = match (file, &settings.contestants) {
             (Some(file), _) => {
-                let checkpoint = Checkpoint::open(&file)?;
-                let folder = model_folder(&checkpoint, settings)?;
+                let (checkpoint, folder) = opened::open(&file, settings)?;
                 Origin::Checkpoint { checkpoint: Box::new(checkpoint), folder }
             }
             // The file may speak of tasks that --max-tasks left out, but not of others.
@@ -551,21 +567,6 @@ fn contestants(suite: &dyn Suite, settings: &Settings, tasks: &[Task]) -> Result
         Ok(Contestant { label, origin })
     };
     paths(suite, settings, &checkpoints)?.into_iter().map(open).collect()
-}
-
-fn model_folder(checkpoint: &Checkpoint, settings: &Settings) -> Result<PathBuf, RunnerError> {
-    if let Some(folder) = &settings.model_dir {
-        return Ok(find_folder(&folder.to_string_lossy(), &[PathBuf::new()])?);
-    }
-    let parent = settings.storage.parent().unwrap_or(Path::new("")).to_owned();
-    match checkpoint.model_path() {
-        Some(path) if parent.as_os_str().is_empty() => Ok(find_folder(path, &[parent])?),
-        Some(path) => Ok(find_folder(path, &[parent, PathBuf::new()])?),
-        None => Err(RunnerError::Misfit(format!(
-            "checkpoint `{}` names no model folder (config.model.path): give it with --model-dir",
-            checkpoint.path.display()
-        ))),
-    }
 }
 
 fn digest_file(path: &Path) -> Result<String, RunnerError> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -83,10 +83,69 @@ pub(super) struct Conclusion {
     written: Result<(), JournalError>,
 }
 
+impl Conclusion {
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+}
+
 impl Entry {
-    /// Samples and judges what is missing. Programs of finished samples run while later ones are still sampled.
-    pub(super) fn run(&self, contest: &Contest) {
-        let outcome = self.try_run(contest);
+    /// Samples what is missing, while programs of finished samples are judged by threads of `scope`. They may still be
+    /// at it when this returns, so that the next entry's model is loaded meanwhile: the handle ends with the judging of
+    /// the last program, when everything is written. `before` is that of the entry before this one.
+    pub(super) fn run<'s>(
+        &'s self,
+        contest: &'s Contest,
+        scope: &'s Scope<'s, '_>,
+        before: Option<ScopedJoinHandle<'s, ()>>,
+    ) -> Option<ScopedJoinHandle<'s, ()>> {
+        let requests = self.requests(contest);
+        let wanted: usize = requests.iter().map(|request| request.indices.len()).sum();
+        let kept = self.selected.len() * self.num_samples as usize - wanted;
+        let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut loaded = None;
+        let prepared = (wanted > 0).then(|| {
+            let (sampled, requests) = self.already_sampled(requests)?;
+            let sampler = Self::sampler(&mut origin, &mut loaded, &requests, contest)?;
+            Ok((sampled, requests, sampler))
+        });
+        // Programs of two entries at once would be more than --jobs.
+        before.map(ScopedJoinHandle::join);
+        say::begin(self, wanted, kept);
+        match prepared {
+            None => self.end(contest, Ok(Effort::default())),
+            Some(Err(error)) => self.end(contest, Err(error)),
+            Some(Ok((sampled, requests, sampler))) => {
+                screen::begin(&self.run.label, wanted);
+                return Some(self.sample_and_judge(sampler, sampled, &requests, contest, scope));
+            }
+        }
+        None
+    }
+
+    /// What makes the completions; `loaded` is where a loaded model stays.
+    fn sampler<'o>(
+        origin: &'o mut Origin,
+        loaded: &'o mut Option<Box<dyn Sampler>>,
+        requests: &[Request],
+        contest: &Contest,
+    ) -> Result<&'o mut dyn Sampler, String> {
+        let settings = &contest.settings;
+        match origin {
+            _ if requests.is_empty() => Ok(loaded.insert(Box::new(Nothing)).as_mut()),
+            Origin::Saved(saved) => Ok(saved),
+            Origin::Checkpoint { checkpoint, folder } => {
+                let engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
+                    .map_err(|error| error.to_string())?;
+                say::plan(&engine.plan(requests).map_err(|error| error.to_string())?);
+                Ok(loaded.insert(Box::new(engine)).as_mut())
+            }
+        }
+    }
+
+    /// Nothing more will come: whoever waits is told, and files are written and sent.
+    fn end(&self, contest: &Contest, outcome: Result<Effort, String>) {
+        screen::end();
         self.board.close(&match outcome {
             Ok(effort) => {
                 *self.effort.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = effort;
@@ -97,22 +156,7 @@ impl Entry {
                 format!("harness: {error}")
             }
         });
-    }
-
-    fn try_run(&self, contest: &Contest) -> Result<Effort, String> {
-        let requests = self.requests(contest);
-        let wanted: usize = requests.iter().map(|request| request.indices.len()).sum();
-        let kept = self.selected.len() * self.num_samples as usize - wanted;
-        say::begin(self, wanted, kept);
-        if wanted == 0 {
-            return Ok(Effort::default());
-        }
-        let (sampled, requests) = self.already_sampled(requests)?;
-        screen::begin(&self.run.label, wanted);
-        let outcome = self
-            .with_sampler(contest, &requests, |sampler| self.sample_and_judge(sampler, sampled, &requests, contest));
-        screen::end();
-        outcome
+        self.conclude(contest);
     }
 
     /// Samples what is missing, and keeps it in the run's folder without judging it.
@@ -123,19 +167,19 @@ impl Entry {
         // Without a torn last line, or the next would be glued to it; those of other problems stay.
         let all = self.journal.sampled().and_then(|all| self.journal.keep_sampled(&all));
         all.map_err(|error| error.to_string())?;
+        let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut loaded = None;
+        let sampler = Self::sampler(&mut origin, &mut loaded, &requests, contest)?;
         screen::begin(&self.run.label, wanted);
-        let outcome = self.with_sampler(contest, &requests, |sampler| {
-            let mut kept = Ok(());
-            let sampled = sampler.sample(&requests, &mut |sample| {
-                kept = self.journal.append_sampled(&sample);
-                screen::sampled();
-                kept.is_ok()
-            });
-            kept.map_err(|error| error.to_string())?;
-            sampled.map_err(|error| error.to_string())
+        let mut appended = Ok(());
+        let done = sampler.sample(&requests, &mut |sample| {
+            appended = self.journal.append_sampled(&sample);
+            screen::sampled();
+            appended.is_ok()
         });
         screen::end();
-        outcome?;
+        appended.map_err(|error| error.to_string())?;
+        done.map_err(|error| error.to_string())?;
         say::line(&format!("{}: sampled, to be judged later: {}", self.run.label, self.journal.folder().display()));
         Ok(())
     }
@@ -159,27 +203,6 @@ impl Entry {
         Ok((sampled, requests))
     }
 
-    /// Opens the source of completions, unless nothing is requested.
-    fn with_sampler<R>(
-        &self,
-        contest: &Contest,
-        requests: &[Request],
-        then: impl FnOnce(&mut dyn Sampler) -> Result<R, String>,
-    ) -> Result<R, String> {
-        let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let settings = &contest.settings;
-        match &mut *origin {
-            _ if requests.is_empty() => then(&mut Nothing),
-            Origin::Saved(saved) => then(saved),
-            Origin::Checkpoint { checkpoint, folder } => {
-                let mut engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
-                    .map_err(|error| error.to_string())?;
-                say::plan(&engine.plan(requests).map_err(|error| error.to_string())?);
-                then(&mut engine)
-            }
-        }
-    }
-
     fn requests(&self, contest: &Contest) -> Vec<Request> {
         let request = |task: &Task| Request {
             task: task.id.clone(),
@@ -190,24 +213,53 @@ impl Entry {
         requests.filter(|request| !request.indices.is_empty()).collect()
     }
 
-    fn sample_and_judge(
-        &self,
+    fn sample_and_judge<'s>(
+        &'s self,
         sampler: &mut dyn Sampler,
         sampled: Vec<Sample>,
         requests: &[Request],
-        contest: &Contest,
-    ) -> Result<Effort, String> {
+        contest: &'s Contest,
+        scope: &'s Scope<'s, '_>,
+    ) -> ScopedJoinHandle<'s, ()> {
         let (sender, receiver) = mpsc::channel::<Sample>();
-        let receiver = Mutex::new(receiver);
-        let stopped = AtomicBool::new(false);
-        let trouble = Mutex::new(None);
+        let (report, reported) = mpsc::channel::<(Effort, Option<String>)>();
+        let stopped = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();
-        let mut effort = Effort::default();
+        let stop = Arc::clone(&stopped);
+        let judging = scope.spawn(move || {
+            let trouble = self.judge_all(receiver, &stop, contest);
+            // The sampling thread ends before the samples do; if it died, it has nothing to report.
+            let bug = || (Effort::default(), Some("a bug in passk ended the evaluation; see stderr".to_owned()));
+            let (effort, sampling) = reported.recv().unwrap_or_else(|_| bug());
+            let effort = Effort { judging_seconds: begun.elapsed().as_secs_f64(), ..effort };
+            self.end(contest, trouble.or(sampling).map_or(Ok(effort), Err));
+        });
+        let mut effort = Effort { programs: sampled.len() as u64, ..Effort::default() };
+        // Nobody takes them if judging has stopped, and then that is told.
+        let _ = sampled.into_iter().try_for_each(|sample| sender.send(sample));
+        let sampled = sampler.sample(requests, &mut |sample| {
+            effort.tokens += u64::from(sample.tokens.unwrap_or(0));
+            effort.programs += 1;
+            screen::sampled();
+            !stopped.load(Ordering::Relaxed) && sender.send(sample).is_ok()
+        });
+        effort.sampling_seconds = begun.elapsed().as_secs_f64();
+        effort.speculation = sampler.speculation();
+        // Samples that are finished are still judged: they are good.
+        let trouble = sampled.err().filter(|error| !matches!(error, SamplerError::Stopped));
+        // Nobody is there to be told if the judging thread died; its handle says so.
+        let _ = report.send((effort, trouble.map(|error| error.to_string())));
+        judging
+    }
 
+    /// Judges samples as they come, --jobs at a time, until no more will. What ended it, if something did.
+    fn judge_all(&self, samples: mpsc::Receiver<Sample>, stopped: &AtomicBool, contest: &Contest) -> Option<String> {
+        let samples = Mutex::new(samples);
+        let trouble = Mutex::new(None);
         thread::scope(|scope| {
             let judge = || {
                 while !stopped.load(Ordering::Relaxed) {
-                    let next = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+                    let next = samples.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
                     let Ok(sample) = next else { return };
                     if let Err(error) = self.judge(sample, contest) {
                         stopped.store(true, Ordering::Relaxed);
@@ -226,30 +278,8 @@ impl Entry {
                     }
                 }
             }
-            effort.programs += sampled.len() as u64;
-            // Nobody takes them if judging has stopped, and then that is told.
-            let _ = sampled.into_iter().try_for_each(|sample| sender.send(sample));
-            let sampled = sampler.sample(requests, &mut |sample| {
-                effort.tokens += u64::from(sample.tokens.unwrap_or(0));
-                effort.programs += 1;
-                screen::sampled();
-                !stopped.load(Ordering::Relaxed) && sender.send(sample).is_ok()
-            });
-            effort.sampling_seconds = begun.elapsed().as_secs_f64();
-            effort.speculation = sampler.speculation();
-            drop(sender);
-            if let Err(error) = sampled
-                && !matches!(error, SamplerError::Stopped)
-            {
-                // Samples that are finished are still judged: they are good.
-                trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error.to_string());
-            }
         });
-        effort.judging_seconds = begun.elapsed().as_secs_f64();
-        match trouble.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            Some(error) => Err(error),
-            None => Ok(effort),
-        }
+        trouble.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Runs one sample's program and records the verdict. An `Err` ends the run; a program that could not be judged

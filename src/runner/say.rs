@@ -156,6 +156,42 @@ pub(super) fn bare(text: &str) {
     put!("{text}");
 }
 
+/// All labels in one table, in the order of evaluation: a learning curve, where they are epochs of one pipeline.
+pub(super) fn table(rows: &[(&Entry, &Summary)]) {
+    let number = |number: Option<f64>| number.map_or("–".to_owned(), |number| format!("{number:.4}"));
+    let cells = rows.iter().map(|(entry, summary)| {
+        let checkpoint = entry.run.checkpoint.as_ref();
+        let interval = summary.intervals.get("pass@1").and_then(|ends| Some((ends[0].as_f64()?, ends[1].as_f64()?)));
+        [
+            summary.label.clone(),
+            checkpoint.and_then(|checkpoint| checkpoint.epoch).map_or("–".to_owned(), |epoch| epoch.to_string()),
+            number(checkpoint.and_then(|checkpoint| checkpoint.val_metrics.get("val_loss").copied())),
+            number(summary.pass_at_k.get("pass@1").and_then(|score| score.as_f64())),
+            interval.map_or(String::new(), |(low, high)| format!("[{low:.4}, {high:.4}]")),
+        ]
+    });
+    let head = ["", "epoch", "val loss", "pass@1", ""].map(str::to_owned);
+    let lines: Vec<[String; 5]> = std::iter::once(head).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3].map(width);
+    put!("");
+    for [label, epoch, loss, score, interval] in &lines {
+        let [a, b, c, d] = widths;
+        put!("{}", format!("{label:<a$}  {epoch:>b$}  {loss:>c$}  {score:>d$}  {interval}").trim_end());
+    }
+}
+
+/// Tells on stderr how far [`Checkpoint::digest`](crate::checkpoint::Checkpoint::digest) is, every few seconds.
+pub fn hashing(path: &std::path::Path) -> impl FnMut(u64, u64) {
+    let (path, mut said) = (path.display().to_string(), std::time::Instant::now());
+    move |done, all| {
+        if said.elapsed().as_secs() >= 2 {
+            said = std::time::Instant::now();
+            line(&format!("digest of {path}: {} of {} MB", done >> 20, all >> 20));
+        }
+    }
+}
+
 fn row(key: &str, value: &str) {
     put!("  {key:<10}{value}");
 }
