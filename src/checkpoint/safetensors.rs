@@ -154,10 +154,11 @@ impl<'de> Deserialize<'de> for WireHeader {
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
                         header.metadata = map.next_value()?;
-                    } else if header.tensors.contains_key(&name) {
+                        continue;
+                    }
+                    let tensor = map.next_value()?;
+                    if header.tensors.insert(name.clone(), tensor).is_some() {
                         return Err(A::Error::custom(format!("two tensors called {name}")));
-                    } else {
-                        header.tensors.insert(name, map.next_value()?);
                     }
                 }
                 Ok(header)

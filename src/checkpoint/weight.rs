@@ -146,10 +146,10 @@ impl Weight<'_> {
 /// Puts the rows of each head, (head_dim, width), from half-split rotary order into interleaved: rows i and
 /// head_dim / 2 + i are a pair, and become 2i and 2i + 1.
 fn interleave(values: &mut [f32], shape: &[usize], head_dim: usize) -> Result<(), Trouble> {
-    let (&[rows, width], true) = (shape, head_dim >= 2 && head_dim % 2 == 0) else {
+    let (&[rows, width], true) = (shape, head_dim >= 2 && head_dim.is_multiple_of(2)) else {
         return Err(format!("its shape {shape:?} is not that of rotary heads of width {head_dim}").into());
     };
-    if rows % head_dim != 0 {
+    if !rows.is_multiple_of(head_dim) {
         return Err(format!("its {rows} rows are no whole heads of width {head_dim}").into());
     }
     if width == 0 {
