@@ -85,7 +85,7 @@ fn a_damaged_file_is_refused_or_read_right() {
 }
 
 /// All of `from` replaced by the equally long `to`.
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(super) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = bytes.to_vec();
     for at in 0..bytes.len() - from.len() {
