@@ -14,6 +14,7 @@ mod progress;
 mod rule;
 mod speculate;
 mod statistics;
+mod suites;
 mod track;
 mod trouble;
 mod workplace;
