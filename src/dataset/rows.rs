@@ -78,7 +78,7 @@ pub(crate) fn for_each_row(
 /// Reads rows into tasks; `path` is for messages.
 ///
 /// # Errors
-/// As [`for_each_row`], and for a task that stands there twice.
+/// A row is broken or stands there twice, or there is none.
 pub fn parse_rows(
     text: &str,
     path: &Path,

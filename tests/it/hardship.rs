@@ -20,7 +20,7 @@ fn judged(place: &Workplace, setup: &str) -> Ran {
     assert_eq!(wrong, 0, "after `{setup}` judged wrongly:\n{samples}");
     match ran.code {
         Some(0) => assert_eq!(right, 2, "after `{setup}` all is well, but not all was judged"),
-        Some(1 | 2) => assert!(!ran.stderr.trim().is_empty() || ran.stdout.contains("not judged"), "no word of why"),
+        Some(1..=3) => assert!(!ran.stderr.trim().is_empty() || ran.stdout.contains("not judged"), "no word of why"),
         other => panic!("after `{setup}` ended with {other:?}: {}", ran.stderr),
     }
     ran

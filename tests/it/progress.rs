@@ -64,7 +64,7 @@ fn check(columns: u16, command: &Command, results: impl Iterator<Item = String>)
 
 #[test]
 fn no_result_line_is_garbled() {
-    let results = || (0..12).map(|n| format!("test {:<11} ... ok", format!("squares/{n}")));
+    let results = || (0..12).map(|n| format!("test {:<10} ... ok", format!("squares/{n}")));
     for (columns, threads) in [(80, "2"), (40, "4"), (80, "1")] {
         let place = Workplace::new();
         let args = ["--samples", "canonical", "--jobs", "1", "--test-threads", threads];

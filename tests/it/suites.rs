@@ -172,8 +172,9 @@ fn plus_tests_find_what_base_tests_do_not() {
         // Right on the seven base inputs.
         (&humaneval, "HumanEval/23", "    return len(string)\n", (Passed, Passed)),
         (&humaneval, "HumanEval/23", "    return min(len(string), 9)\n", (Passed, WrongAnswer)),
-        // A zero of a polynomial, by the value there and not by the number; `atol` is 1e-4.
-        (&humaneval, "HumanEval/32", "    lo, hi = -1000., 1000.\n    while poly(xs, lo) * poly(xs, hi) > 0: lo, hi = lo * 2, hi * 2\n    for _ in range(200):\n        mid = (lo + hi) / 2\n        if poly(xs, lo) * poly(xs, mid) > 0: lo = mid\n        else: hi = mid\n    return lo\n", (Passed, Passed)),
+        // A zero of a polynomial, by the value there and not by the number. Some plus inputs have a leading coefficient
+        // of 0 and no change of sign, so that this search leaves the range of floats.
+        (&humaneval, "HumanEval/32", "    lo, hi = -1., 1.\n    while poly(xs, lo) * poly(xs, hi) > 0: lo, hi = lo * 2, hi * 2\n    for _ in range(200):\n        mid = (lo + hi) / 2\n        if poly(xs, lo) * poly(xs, mid) > 0: lo = mid\n        else: hi = mid\n    return lo\n", (Passed, Exception)),
         (&humaneval, "HumanEval/32", "    return 0.1\n", (WrongAnswer, WrongAnswer)),
         // In any order, and tuples where JSON has lists.
         (&mbpp, "2", "def similar_elements(a, b):\n    assert isinstance(a, tuple)\n    return sorted(set(a) & set(b), reverse=True)\n", (Passed, Passed)),
@@ -286,7 +287,7 @@ fn a_ceiling_below_the_known_one_is_a_failure_of_the_harness() {
     let evaluate = ["evaluate", "--dataset", "humaneval", "--samples", "given.jsonl"];
     place.write(rows, &(row(0, "return 1") + &row(1, "return 0")));
     let words = ["self-check: 1 of 2", "T/1: wrong_answer", "none: not every problem was judged"];
-    run(&mut place.passk(&evaluate)).with_code(1).saying(&words);
+    run(&mut place.passk(&evaluate)).with_code(3).saying(&words);
     place.write(rows, &(row(0, "return 1") + &row(1, "return 1")));
     run(&mut place.passk(&evaluate)).with_code(0).saying(&["ceiling   2/2, slowest 0.", "of 5 s", "pass@1 0.5000"]);
     let summary = fs::read_dir(place.path("storage/runs")).unwrap().filter_map(|run| {
