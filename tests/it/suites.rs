@@ -166,8 +166,10 @@ fn plus_tests_find_what_base_tests_do_not() {
         (run(Program::assemble(task, completion)), run(Program::assemble_plus(task, completion).unwrap()))
     };
     use Verdict::{Exception, Passed, WrongAnswer};
+    /// Tasks, the id of one, a completion, its verdicts by the base tests and by the plus tests.
+    type Case<'a> = (&'a [Task], &'a str, &'a str, (Verdict, Verdict));
     #[rustfmt::skip]
-    let cases: [(&[Task], &str, &str, (Verdict, Verdict)); 8] = [
+    let cases: [Case; 8] = [
         (&humaneval, "HumanEval/0", "    pass\n", (WrongAnswer, WrongAnswer)),
         // Right on the seven base inputs.
         (&humaneval, "HumanEval/23", "    return len(string)\n", (Passed, Passed)),

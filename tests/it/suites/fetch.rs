@@ -108,7 +108,10 @@ fn serve(mut stream: TcpStream, does: Does, noted: &Mutex<Vec<String>>) -> std::
             head(status, rest.len(), &part)?;
             stream.write_all(rest)
         }
-        Does::Stalls => Ok(thread::sleep(Duration::from_secs(20))),
+        Does::Stalls => {
+            thread::sleep(Duration::from_secs(20));
+            Ok(())
+        }
         Does::StallsHalfWay | Does::Truncates => {
             head(status, rest.len(), &part)?;
             stream.write_all(&rest[..rest.len() / 2])?;
