@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::jail::{Jail, JailOptions, Limits, Python};
 use crate::journal::{Journal, Opening, pretty};
 use crate::model::{Config, DEVICE, DTYPE};
-use crate::prompt::Format;
+use crate::prompt::{Format, Prompt};
 use crate::record::{
     CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, short_digest,
 };
@@ -382,9 +382,9 @@ impl Contest {
         check_itself(&self.judge, &self.tasks, &self.dataset, &self.settings.storage)
     }
 
-    /// The solved tasks that a prompt shows.
-    pub(super) fn shots(&self) -> Vec<&Task> {
-        self.shots.iter().collect()
+    /// What the model is shown of a task.
+    pub(super) fn prompt(&self, task: &Task) -> Prompt {
+        self.format.prompt(task, &self.shots.iter().collect::<Vec<_>>(), &self.stops)
     }
 
     /// Samples what is missing of every entry and leaves it to be judged by a later invocation.

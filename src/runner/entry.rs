@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -206,7 +207,7 @@ impl Entry {
     fn requests(&self, contest: &Contest) -> Vec<Request> {
         let request = |task: &Task| Request {
             task: task.id.clone(),
-            prompt: contest.format.prompt(task, &contest.shots(), &contest.stops),
+            prompt: contest.prompt(task),
             indices: self.board.missing(&task.id, self.num_samples),
         };
         let requests = self.selected.iter().map(|&at| request(&contest.tasks[at]));
@@ -227,10 +228,11 @@ impl Entry {
         let begun = Instant::now();
         let stop = Arc::clone(&stopped);
         let judging = scope.spawn(move || {
-            let trouble = self.judge_all(receiver, &stop, contest);
-            // The sampling thread ends before the samples do; if it died, it has nothing to report.
-            let bug = || (Effort::default(), Some("a bug in passk ended the evaluation; see stderr".to_owned()));
-            let (effort, sampling) = reported.recv().unwrap_or_else(|_| bug());
+            // Whoever waits must not wait for ever if judging dies, or sampling, which then has nothing to report.
+            let bug = || Some("a bug in passk ended the evaluation; see stderr".to_owned());
+            let judge_all = AssertUnwindSafe(|| self.judge_all(receiver, &stop, contest));
+            let trouble = catch_unwind(judge_all).unwrap_or_else(|_| bug());
+            let (effort, sampling) = reported.recv().unwrap_or_else(|_| (Effort::default(), bug()));
             let effort = Effort { judging_seconds: begun.elapsed().as_secs_f64(), ..effort };
             self.end(contest, trouble.or(sampling).map_or(Ok(effort), Err));
         });
@@ -247,7 +249,7 @@ impl Entry {
         effort.speculation = sampler.speculation();
         // Samples that are finished are still judged: they are good.
         let trouble = sampled.err().filter(|error| !matches!(error, SamplerError::Stopped));
-        // Nobody is there to be told if the judging thread died; its handle says so.
+        // Nobody is there to be told only if the judging thread itself has died.
         let _ = report.send((effort, trouble.map(|error| error.to_string())));
         judging
     }
@@ -378,8 +380,7 @@ impl Entry {
 
     /// Keeps the prompts, which a report shows, and writes the run's own report.
     fn write_report(&self, contest: &Contest) -> Result<(), JournalError> {
-        let shots = contest.shots();
-        let prompt = |task: &Task| (task.id.to_string(), contest.format.prompt(task, &shots, &contest.stops).text);
+        let prompt = |task: &Task| (task.id.to_string(), contest.prompt(task).text);
         let prompts: BTreeMap<String, String> = contest.tasks.iter().map(prompt).collect();
         self.journal.write("prompts.json", &pretty(&prompts))?;
         let run = match compare::Run::read(self.journal.folder()) {
