@@ -64,19 +64,19 @@ fn folder(experiment: &Experiment, run: &Value, into: &Path) -> Result<PathBuf, 
     let folder = into.join(format!("{name}-{}", &id[..id.len().min(8)]));
     let samples = format!("samples_{dataset}.jsonl");
     let results = format!("results_{dataset}.csv");
+    let keep = |bytes: Vec<u8>, here: &str| {
+        let path = folder.join(here);
+        let trouble = |error: std::io::Error| TrackError::Folder { path: path.clone(), cause: error.to_string() };
+        write_atomically(&path, &bytes).map_err(|error| Trouble::Here(trouble(error)))
+    };
     for (there, here) in
         [("run.json", "run.json"), ("summary.json", "summary.json"), (&samples, "samples.jsonl"), (&results, &results)]
     {
-        let bytes = experiment.artifact(root, there).map_err(|error| Trouble::Run(error.to_string()))?;
-        let path = folder.join(here);
-        write_atomically(&path, &bytes)
-            .map_err(|error| Trouble::Here(TrackError::Folder { path: path.clone(), cause: error.to_string() }))?;
+        keep(experiment.artifact(root, there).map_err(|error| Trouble::Run(error.to_string()))?, here)?;
     }
     // What a report shows of tasks; a run need not have it.
     if let Ok(prompts) = experiment.artifact(root, "prompts.json") {
-        let path = folder.join("prompts.json");
-        write_atomically(&path, &prompts)
-            .map_err(|error| Trouble::Here(TrackError::Folder { path: path.clone(), cause: error.to_string() }))?;
+        keep(prompts, "prompts.json")?;
     }
     Ok(folder)
 }
