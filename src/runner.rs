@@ -12,6 +12,7 @@ mod interrupt;
 mod judge;
 mod junit;
 mod opened;
+mod protocol;
 mod say;
 mod screen;
 mod tracking;
@@ -99,8 +100,8 @@ impl Selection {
 /// # Errors
 /// [`RunnerError`] before anything ran.
 pub fn evaluate(suite: &dyn Suite, settings: Settings, selection: &Selection) -> Result<ExitCode, RunnerError> {
-    let suite = contest::asked(suite, &settings)?;
-    let tasks = contest::tasks(suite, &settings)?;
+    let suite = protocol::asked(suite, &settings)?;
+    let tasks = protocol::tasks(suite, &settings)?;
     let contest =
         Contest::prepare(suite, settings, tasks, selection, &say::again(&std::env::args().next().unwrap_or_default()))?;
     if contest.is_empty() {

@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, ColorSetting, Completion, Trial};
 
 use super::contest::{self, Contest, test_name};
 use super::entry::End;
-use super::{RunnerError, Selection, ceiling, say, screen};
+use super::{RunnerError, Selection, ceiling, protocol, say, screen};
 use crate::args::{EvaluateArgs, Settings, with_twins};
 use crate::dataset::DatasetError;
 use crate::suite::Suite;
@@ -71,9 +71,9 @@ fn run(
     argv: &[OsString],
 ) -> Result<ExitCode, RunnerError> {
     let settings = args.resolve()?;
-    let suite = contest::asked(suite, &settings)?;
+    let suite = protocol::asked(suite, &settings)?;
     let labels = contest::labels(suite, &settings)?;
-    let tasks = match contest::tasks(suite, &settings) {
+    let tasks = match protocol::tasks(suite, &settings) {
         Err(RunnerError::Dataset(error @ DatasetError::NotFetched { .. })) if labels.is_empty() => {
             say::line(&error.to_string());
             Vec::new()
