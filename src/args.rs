@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Command, ValueEnum};
 use thiserror::Error;
 
+use crate::jail::{Isolation, Start};
 use crate::sampler::Sampling;
 use crate::sampler::engine::{Decode, Options};
 
@@ -84,6 +85,15 @@ pub struct EvaluateArgs {
     /// One token a forward, drafts by the model's extra heads, or what is measured to be faster; never changes a sample
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Decode::Auto)]
     pub decode: Decode,
+    /// How programs are kept from the machine, see `passk jail` [default: not at all, they run with your rights]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub isolation: Option<Isolation>,
+    /// Agree that at `--isolation none` programs that a model wrote run with your rights
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
+    pub i_understand_that_generated_code_runs_as_me: bool,
+    /// Fork each program off an interpreter that waits, or start a fresh one for each
+    #[arg(long, value_name = "HOW", value_enum, default_value = "warm")]
+    pub python_start: Start,
     /// CPU seconds a program may use [default: the suite's]
     #[arg(long, value_name = "SECS")]
     pub timeout: Option<f64>,
@@ -174,6 +184,12 @@ pub struct Settings {
     pub plus: bool,
     /// Sequences at once, way of decoding, lanes.
     pub engine: Options,
+    /// Asked-for level of isolation.
+    pub isolation: Option<Isolation>,
+    /// That `none` is agreed to.
+    pub consent: bool,
+    /// How interpreters are started.
+    pub python_start: Start,
     /// Asked-for limit of CPU time.
     pub timeout: Option<Duration>,
     /// Programs at once.
@@ -261,6 +277,9 @@ impl EvaluateArgs {
             stops: self.stops,
             plus: self.plus,
             engine: Options { batch: self.batch, decode: self.decode, lanes: lanes(&self.device, &self.dtype)? },
+            isolation: self.isolation,
+            consent: self.i_understand_that_generated_code_runs_as_me,
+            python_start: self.python_start,
             timeout: self.timeout.map(Duration::from_secs_f64),
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
             k: self.k,

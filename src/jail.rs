@@ -1,18 +1,34 @@
-//! Runs one untrusted Python program in a subprocess and says what it did.
+//! Runs one untrusted Python program, kept from the machine, and says what it did.
 //!
 //! # How it works
-//! [`Jail::run`] makes an empty folder, starts a fresh interpreter in it and watches it until nothing is left of it:
+//! At every level but [`Isolation::None`] a supervisor is started: our own executable again, under another name, with an
+//! empty environment, no descriptor but a socket, and one thread, so that it may fork ([`host`], `supervisor.rs`).
 //!
-//! 1. `spawn.rs` forks. Between fork and exec the child becomes its own session (and so its own process group), asks
-//!    to die with us, takes its resource limits and drops every descriptor but 0, 1, 2 and the report pipe. Its
-//!    environment is a fixed handful, its working folder, `HOME` and `TMPDIR` are the new folder.
-//! 2. `runner.py` is what the interpreter executes. It reads a nonce and the program from stdin, says `begun` on the
+//! 1. For each program that runs at once the supervisor forks a *slot*. `fence.rs` brings it to where it can start
+//!    programs: at `namespaces` into a mount, network, IPC and UTS namespace (and a user namespace, when we are not
+//!    root) with a view of a few folders to be read (`view.rs`).
+//! 2. The slot keeps an interpreter that has imported the standard library (`zygote.py`) and is forked for each program,
+//!    or starts a fresh one (`start.rs`). At `namespaces` the fork is the init of a new pid namespace, with a file
+//!    system and a `/proc` of its own; the program is its child, as a user that nobody
+//!    else is. The program's process takes its limits, gives up all rights, and closes Landlock (`fence.rs`) and
+//!    seccomp (`filter.rs`) behind it. When init is reaped, nothing of the pid namespace is left: the kernel says so.
+//!    At `landlock` the slot is the reaper of all that the program left, and kills until there is nobody.
+//! 3. `runner.py` is what every interpreter executes. It reads a nonce and the program from stdin, says `begun` on the
 //!    report pipe, compiles and executes the program as one unit, and writes one report with the nonce: how the last
 //!    statement ended. It then leaves by `_exit`, so that no thread and no exit handler comes after.
-//! 3. `watch.rs` drains stdout, stderr and the report pipe in one `poll` loop without helper threads, holds the limits
-//!    that the kernel does not hold for us, or not finely enough (processor and wall time, printed bytes, number of
-//!    processes), kills the whole group however the program ended, and reaps.
-//! 4. `judge.rs` turns what was seen into a [`Judgement`]. It is a pure function.
+//! 4. `vigil.rs` drains stdout, stderr and the report pipe in one `poll` loop, holds the limits that the kernel does not
+//!    hold for us, or not finely enough (processor and wall time, printed bytes, processes and their memory together),
+//!    and kills. What a slot cannot do ends the slot, and the supervisor sweeps what is below it (`cell.rs`).
+//! 5. `judge.rs` turns what was seen into a [`Judgement`]. It is a pure function.
+//!
+//! Who dies takes the rest along: the supervisor ends with the harness's socket, a slot with the supervisor's pipe, an
+//! init with its interpreter, a program with its init.
+//!
+//! What holds is found by trying (`canary.rs`): a program attempts to reach files, sockets and processes that are really
+//! there, and a level where one canary gets through does not hold.
+//!
+//! At [`Isolation::None`], and where there is no Linux, `spawn.rs` starts a fresh interpreter in a session of its own and
+//! `watch.rs` watches it from the calling thread.
 //!
 //! # What a pass rests on
 //! Exactly one well-formed report with the right nonce, no limit reached, and nobody left who holds our pipes. Exit
@@ -22,39 +38,67 @@
 //! as a wrong answer. Everything the program brings about itself is `Ok`.
 //!
 //! # What it does not hold
-//! This is [`Isolation::None`]: the program runs as us. It can read and write our files, use the network, and signal
-//! our other processes; a daemon that calls `setsid` and closes every descriptor outlives it unseen; the processor
-//! and memory limits hold for each of its processes, not for their sum; many files fill a disk however small each is.
-//! A program written against this very runner can also forge a report from inside the interpreter: the nonce stops
-//! accidents, not intent.
+//! A program written against this very runner can forge a report from inside the interpreter: the nonce stops accidents,
+//! not intent. At `landlock` everybody shares one `/dev/shm`, whose names cannot be listed, and the processes of our user
+//! are counted together by the kernel. No level bounds memory that is in no process, beyond the size of the program's
+//! own file system. At [`Isolation::None`] the program runs as us: it can read and write our files, use the network, and
+//! signal our other processes; a daemon that calls `setsid` and closes every descriptor outlives it unseen; the
+//! processor and memory limits hold for each of its processes, not for their sum.
 
+#[cfg(target_os = "linux")]
+mod canary;
+#[cfg(target_os = "linux")]
+mod cell;
+#[cfg(target_os = "linux")]
+mod census;
+#[cfg(target_os = "linux")]
+mod client;
+#[cfg(target_os = "linux")]
+mod fence;
+#[cfg(target_os = "linux")]
+mod filter;
 mod folder;
 mod group;
 mod judge;
 mod proc;
 mod python;
 mod spawn;
+#[cfg(target_os = "linux")]
+mod start;
 mod stdio;
+#[cfg(target_os = "linux")]
+mod supervisor;
+mod survey;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(target_os = "linux")]
+mod view;
+#[cfg(target_os = "linux")]
+mod vigil;
 mod watch;
+#[cfg(target_os = "linux")]
+mod wire;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::group::kill_all;
 pub use self::python::Python;
+pub use self::survey::{LevelReport, Survey, survey};
 
 use self::folder::Folder;
 use crate::program::{Program, Tests};
 use crate::verdict::{Judgement, Verdict};
 
 /// What one program may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Processor time of its first process: the clock of the verdict. The start of the interpreter (some 15 ms) is
     /// part of it. Every process it starts has as much for itself, and on macOS the first one too, in whole seconds.
@@ -95,7 +139,8 @@ impl Limits {
 }
 
 /// How much a program is kept from, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// Resource limits and process groups only: the program runs as us and can do what we can.
     None,
@@ -124,7 +169,8 @@ impl fmt::Display for Isolation {
 }
 
 /// How an interpreter comes to a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Start {
     /// A fork of one that waits with the standard library imported.
     Warm,
@@ -149,21 +195,19 @@ impl fmt::Display for Start {
 /// How programs are to be run.
 #[derive(Clone, Debug)]
 pub struct JailOptions {
-    /// The level; without one the best that holds.
+    /// The level; without one programs run with the user's rights, as at [`Isolation::None`].
     pub isolation: Option<Isolation>,
     /// Whoever asks understands that at [`Isolation::None`] programs run with the user's rights.
     pub consent: bool,
     /// How the interpreter is started.
     pub start: Start,
-    /// Whether every pass is judged again with candidate and tests in processes of their own.
-    pub split: bool,
     /// The executable that hosts the supervisor: one that calls `jail::host` first of all. Without one, this executable.
     pub host: Option<PathBuf>,
 }
 
 impl Default for JailOptions {
     fn default() -> JailOptions {
-        JailOptions { isolation: None, consent: false, start: Start::Warm, split: true, host: None }
+        JailOptions { isolation: None, consent: false, start: Start::Warm, host: None }
     }
 }
 
@@ -239,31 +283,99 @@ pub enum JailError {
         /// What is missing.
         why: String,
     },
+    /// `none` was asked for, and nobody has agreed to it.
+    #[error(
+        "isolation `none` runs generated code with your rights; to have it so, say --isolation none \
+         --i-understand-that-generated-code-runs-as-me"
+    )]
+    NoConsent,
+    /// A slot of the jail failed. It is gone, and another takes its place.
+    #[error("the jail failed: {0}")]
+    Slot(String),
     /// The program was killed by [`kill_all`].
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Where programs run: an interpreter and the limits that hold. Shared between threads as it is.
+/// The name under which an executable of ours is the jail's supervisor.
+#[cfg(target_os = "linux")]
+const NAME: &str = "passk-jail";
+
+/// Whether this program has called [`host`].
+static HOSTED: AtomicBool = AtomicBool::new(false);
+
+/// To be called first of all in `main`, before any thread is started: when this process was started to be a jail's
+/// supervisor, it is one from here on and never returns. [`main!`](crate::main) does so.
+pub fn host() {
+    HOSTED.store(true, Ordering::Relaxed);
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().next().is_some_and(|name| name == NAME) {
+        supervisor::supervise();
+    }
+}
+
+/// Kills every program that runs now, with all its processes; the [`run`](Jail::run) that waits for it returns
+/// [`JailError::Interrupted`]. For the moment of Ctrl-C: the caller sees to it that no further ones start.
+pub fn kill_all() {
+    group::kill_all();
+    #[cfg(target_os = "linux")]
+    client::kill_all();
+}
+
+/// Where programs run: an interpreter, the limits that hold and what keeps the machine from them. Shared between
+/// threads as it is.
 #[derive(Debug)]
 pub struct Jail {
     python: Python,
     limits: Limits,
+    start: Start,
+    survey: LevelReport,
+    /// None at [`Isolation::None`].
+    #[cfg(target_os = "linux")]
+    client: Option<client::Client>,
 }
 
 impl Jail {
-    /// A jail around `python`. An empty program is run in it first: what the jail needs is tried, not assumed.
+    /// A jail around `python` at the level asked for; without one programs run as us. What a jail needs is tried, not
+    /// assumed: programs try to do what they must not, and an empty one must pass.
     ///
     /// # Errors
-    /// When that program does not pass, or the level asked for is none that holds.
+    /// When an empty program does not pass, or the level asked for does not hold, or [`Isolation::None`] is asked for by
+    /// name and nobody agreed to it.
     pub fn new(python: Python, limits: Limits, options: JailOptions) -> Result<Jail, JailError> {
-        if let Some(level) = options.isolation.filter(|level| *level != Isolation::None) {
-            return Err(JailError::Level { level, why: "it is not built yet".into() });
+        match options.isolation {
+            Some(Isolation::None) if !options.consent => Err(JailError::NoConsent),
+            Some(level) => Jail::at(level, python, limits, &options),
+            None => Jail::at(Isolation::None, python, limits, &options),
         }
-        let jail = Jail { python, limits };
-        match jail.run_source("", None, &jail.limits)?.0 {
-            Judgement { verdict: Verdict::Passed, .. } => Ok(jail),
-            Judgement { verdict, detail, .. } => Err(JailError::Canary { path: jail.python.path, verdict, detail }),
+    }
+
+    fn at(level: Isolation, python: Python, limits: Limits, options: &JailOptions) -> Result<Jail, JailError> {
+        #[cfg(target_os = "linux")]
+        if level != Isolation::None {
+            return canary::proven(level, python, limits, options);
+        }
+        #[cfg(not(target_os = "linux"))]
+        if level != Isolation::None {
+            return Err(JailError::Level { level, why: "it is made of parts of Linux".into() });
+        }
+        let _ = options;
+        let jail = Jail {
+            python,
+            limits,
+            start: Start::Cold,
+            survey: LevelReport::unproven(level),
+            #[cfg(target_os = "linux")]
+            client: None,
+        };
+        jail.check()
+    }
+
+    /// Runs an empty program: also where nothing is held back, what is needed to run one is tried.
+    fn check(self) -> Result<Jail, JailError> {
+        match self.run_source("", None, &self.limits)?.0 {
+            Judgement { verdict: Verdict::Passed, .. } => Ok(self),
+            Judgement { verdict, detail, .. } => Err(JailError::Canary { path: self.python.path, verdict, detail }),
         }
     }
 
@@ -296,31 +408,59 @@ impl Jail {
         input: Option<&str>,
         limits: &Limits,
     ) -> Result<(Judgement, Vec<u8>), JailError> {
-        let folder = Folder::new()?;
         let nonce = nonce().map_err(JailError::Deliver)?;
+        #[cfg(target_os = "linux")]
+        if let Some(client) = &self.client {
+            let (source, input) = (source.to_owned(), input.map(str::to_owned));
+            let order = wire::Order { nonce: nonce.clone(), source, input, limits: limits.clone() };
+            let wire::Outcome { seen, home, removed } = client.run(&order)?;
+            return self.judge(&seen.into(), limits, &nonce, &home.to_string_lossy(), removed, order.input.is_some());
+        }
+        let folder = Folder::new()?;
         let seen = spawn::spawn(&self.python, limits, folder.path(), &nonce, source, input)
             .and_then(|spawned| watch::watch(spawned, limits));
         let place = folder.path().to_string_lossy().into_owned();
-        let removed = folder.remove();
-        let seen = seen?;
-        let mut judgement = judge::judge(&seen, limits, &nonce, &place)
+        let removed = folder.remove().is_ok();
+        self.judge(&seen?, limits, &nonce, &place, removed, input.is_some())
+    }
+
+    fn judge(
+        &self,
+        seen: &watch::Seen,
+        limits: &Limits,
+        nonce: &str,
+        place: &str,
+        removed: bool,
+        alone: bool,
+    ) -> Result<(Judgement, Vec<u8>), JailError> {
+        let mut judgement = judge::judge(seen, limits, nonce, place)
             .map_err(|cause| JailError::NotBegun { path: self.python.path.clone(), cause })?;
-        if removed.is_err() && judgement.verdict.passed() {
+        let stdout = seen.stdout.clone();
+        if !removed && judgement.verdict.passed() {
             // Emptied folders of passing programs are removed even from under odd permissions, so this one was made
             // to stay.
-            let detail = "left a folder that cannot be removed";
-            return Ok((Judgement::new(Verdict::Violation, detail), seen.stdout));
+            return Ok((Judgement::new(Verdict::Violation, "left a folder that cannot be removed"), stdout));
         }
-        if input.is_some() && judgement.verdict == Verdict::EarlyExit && seen.status.success() {
+        if alone && judgement.verdict == Verdict::EarlyExit && seen.status.success() {
             // `os._exit(0)`: of a program that is judged by what it prints, no report is needed.
             judgement = Judgement { cpu: judgement.cpu, ..Judgement::new(Verdict::Passed, "") };
         }
-        Ok((judgement, seen.stdout))
+        Ok((judgement, stdout))
     }
 
     /// What really holds.
     pub fn isolation(&self) -> Isolation {
-        Isolation::None
+        self.survey.level
+    }
+
+    /// How interpreters are started.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// What holds programs, and what was tried to find out.
+    pub fn report(&self) -> &LevelReport {
+        &self.survey
     }
 
     /// The interpreter that runs the programs.

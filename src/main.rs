@@ -11,6 +11,7 @@ use passk::args::{EvaluateArgs, Settings, with_twins};
 use passk::checkpoint::{Checkpoint, TensorInfo};
 use passk::compare::{self, Choice, Comparison};
 use passk::dataset::{Fetched, Fetcher, Progress};
+use passk::jail;
 use passk::report::{chart, table};
 use passk::runner::{self, Selection};
 use passk::suite;
@@ -65,6 +66,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Try which levels of isolation hold on this machine, and say why the others do not
+    Jail {
+        /// How the interpreter is started
+        #[arg(long, value_name = "HOW", value_enum, default_value = "warm")]
+        python_start: jail::Start,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Download a dataset from its publisher, or from PASSK_MIRROR (a folder or URL)
     Fetch {
         /// The dataset, or `all`
@@ -102,6 +112,7 @@ struct CompareArgs {
 }
 
 fn main() -> ExitCode {
+    jail::host();
     let argv: Vec<_> = std::env::args_os().collect();
     let command = Cli::command()
         .mut_subcommand("evaluate", |command| with_twins(command, &argv))
@@ -116,6 +127,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report(&args),
         Command::Inspect { checkpoint, json } => inspect(&checkpoint, json),
         Command::Sync { storage } => sync(&storage),
+        Command::Jail { python_start, json } => jail(python_start, json),
         Command::Fetch { name, storage } => fetch(&name, &storage),
     };
     done.unwrap_or_else(|error| {
@@ -130,6 +142,26 @@ fn evaluate(dataset: &str, args: EvaluateArgs, sample_only: bool, selection: &Se
         bail!("unknown dataset `{dataset}`: there are {}", known.join(", "));
     };
     Ok(runner::evaluate(*suite, Settings { sample_only, ..args.resolve()? }, selection)?)
+}
+
+fn jail(start: jail::Start, json: bool) -> Result<ExitCode> {
+    let survey = jail::survey(&jail::Python::find()?, start)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&survey)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("python      {} {} ({start})", survey.python.path.display(), survey.python.version);
+    for level in &survey.levels {
+        let name = level.level.to_string();
+        if level.holds {
+            println!("{name:<12}holds: {} canaries held", level.score());
+            println!("            {}", level.mechanisms.join(", "));
+        } else {
+            println!("{name:<12}does not hold: {}", level.missing.join(", "));
+        }
+    }
+    println!("none        needs --isolation none --i-understand-that-generated-code-runs-as-me");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {

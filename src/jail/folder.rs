@@ -25,7 +25,12 @@ pub(super) struct Folder {
 impl Folder {
     /// An empty folder that nobody else may enter.
     pub(super) fn new() -> Result<Folder, JailError> {
-        let parent = std::env::temp_dir();
+        Folder::new_in(&std::env::temp_dir())
+    }
+
+    /// The same in a folder that is there.
+    pub(super) fn new_in(parent: &Path) -> Result<Folder, JailError> {
+        let parent = parent.to_owned();
         let temp = tempfile::Builder::new().prefix("passk-").tempdir_in(&parent);
         let made = temp.and_then(|temp| {
             // As the program sees it: the temporary folder may stand behind a link.

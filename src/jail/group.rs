@@ -21,7 +21,7 @@ static ALIVE: Alive = Alive::new();
 
 /// Kills every program that runs now, with all processes of its group; the [`run`](super::Jail::run) that waits for it
 /// returns [`JailError::Interrupted`]. For the moment of Ctrl-C: the caller sees to it that no further ones start.
-pub fn kill_all() {
+pub(super) fn kill_all() {
     ALIVE.kill_all();
 }
 

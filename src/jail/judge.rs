@@ -19,6 +19,13 @@ const ADDRESS_DIGITS: usize = 6;
 const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
+const SIGSYS: i32 = 31;
+
+/// A nonce and a program as `runner.py` reads them.
+#[cfg(target_os = "linux")]
+pub(super) fn handed_over(nonce: &str, source: &str) -> String {
+    format!("{nonce}\n{source}")
+}
 
 /// The judgement of a program that had `folder` and `nonce`.
 ///
@@ -62,6 +69,9 @@ fn of_limits(seen: &Seen, limits: &Limits) -> Option<(Verdict, String)> {
         Stop::Wall => (Verdict::TimeoutWall, format!("still running after {wall} s")),
         Stop::Output => (Verdict::OutputLimit, format!("printed more than {output} bytes")),
         Stop::Processes => (Verdict::ProcessLimit, format!("had more than {processes} processes and threads")),
+        Stop::Memory => {
+            (Verdict::MemoryLimit, format!("its processes took more than {} bytes together", limits.memory_bytes))
+        }
         Stop::Report => (Verdict::Violation, "wrote more to the report pipe than a report has".to_owned()),
     };
     Some((verdict, detail))
@@ -79,6 +89,7 @@ fn of_a_pass(left_behind: LeftBehind) -> (Verdict, String) {
 /// There is no report: how the process ended tells why, and can never be a pass.
 fn of_the_end(status: ExitStatus) -> (Verdict, String) {
     match status.signal() {
+        Some(SIGSYS) => (Verdict::Violation, "made a system call of another architecture".into()),
         Some(signal) => (Verdict::Signal, format!("ended by {}", signal_name(signal))),
         None => {
             let code = status.code().unwrap_or_default();
@@ -253,6 +264,7 @@ mod tests {
             (Stop::Wall, Verdict::TimeoutWall),
             (Stop::Output, Verdict::OutputLimit),
             (Stop::Processes, Verdict::ProcessLimit),
+            (Stop::Memory, Verdict::MemoryLimit),
             (Stop::Report, Verdict::Violation),
         ] {
             check(&Seen { stop: Some(stop), ..seen(PASS) }, verdict);

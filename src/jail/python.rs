@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wait_timeout::ChildExt;
 
 use super::JailError;
@@ -17,11 +18,14 @@ const OLDEST: (u32, u32) = (3, 8);
 /// A shim may search a while, and a cold disk be slow, but an interpreter that needs longer is none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers in lines: the interpreter behind all shims, its version, the folders of installed packages. Understood by
+/// Answers in lines: the interpreter behind all shims, its version, with a `+` the
+/// folders it is installed in, and those of installed packages. Understood by
 /// Python 2 as well, which is to be refused by its version and not by a syntax error.
 const QUESTION: &str = "\
 import site, sys
 lines = [sys.executable or '', '%d.%d.%d' % sys.version_info[:3]]
+prefixes = [sys.prefix, sys.exec_prefix, getattr(sys, 'base_prefix', sys.prefix), getattr(sys, 'base_exec_prefix', sys.prefix)]
+lines += ['+' + folder for folder in sorted(set(prefixes))]
 try:
     lines += site.getsitepackages()
 except AttributeError:
@@ -30,12 +34,14 @@ sys.stdout.write('\\n'.join(lines) + '\\n')
 ";
 
 /// The real interpreter: not a shim, not a launcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Python {
     /// Its executable, as `sys.executable` names it.
     pub path: PathBuf,
     /// Its version, e.g. `3.11.7`.
     pub version: String,
+    /// Folders it is installed in.
+    pub folders: Vec<PathBuf>,
     /// Folders of installed packages, which programs may import from.
     pub packages: Vec<PathBuf>,
 }
@@ -71,8 +77,12 @@ impl Python {
         if number < OLDEST {
             return Err(JailError::OldPython { path, version });
         }
-        let packages = lines.map(PathBuf::from).filter(|folder| folder.is_dir()).collect();
-        Ok(Python { path, version, packages })
+        let (folders, packages): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('+'));
+        let there = |lines: Vec<&str>| {
+            let paths = lines.into_iter().map(|line| PathBuf::from(line.trim_start_matches('+')));
+            paths.filter(|folder| folder.is_dir()).collect()
+        };
+        Ok(Python { path, version, folders: there(folders), packages: there(packages) })
     }
 }
 

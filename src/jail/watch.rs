@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::spawn::Spawned;
 use super::{JailError, Limits, proc};
@@ -36,7 +37,7 @@ const REPORT_BYTES: usize = 8 << 10;
 const TAIL_BYTES: usize = 4 << 10;
 
 /// Why a program was stopped by us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stop {
     /// It took its processor time.
     Cpu,
@@ -46,6 +47,8 @@ pub(super) enum Stop {
     Output,
     /// It had too many processes and threads.
     Processes,
+    /// Its processes together took more memory than one may.
+    Memory,
     /// It wrote more to the report pipe than any report has.
     Report,
 }

@@ -18,7 +18,8 @@ use crate::journal::{Journal, Opening, pretty};
 use crate::model::{Config, DEVICE, DTYPE};
 use crate::prompt::{Format, Prompt};
 use crate::record::{
-    CeilingRecord, CheckpointRecord, Completions, Fingerprint, LimitsRecord, Problem, Run, SCHEMA, short_digest,
+    CeilingRecord, CheckpointRecord, Completions, Fingerprint, JailRecord, LimitsRecord, Problem, Run, SCHEMA,
+    short_digest,
 };
 use crate::revision;
 use crate::sampler::saved::{Saved, SavedError};
@@ -53,7 +54,13 @@ pub(super) struct Contest {
 /// What judges: an interpreter in a jail, under the limits of the suite or those that were asked for.
 pub(super) fn judge(suite: &dyn Suite, settings: &Settings) -> Result<Judge, RunnerError> {
     let limits = Limits::for_cpu(settings.timeout.unwrap_or(suite.cpu_limit()));
-    let jail = Jail::new(Python::find()?, limits, JailOptions::default())?;
+    let options = JailOptions {
+        isolation: settings.isolation,
+        consent: settings.consent,
+        start: settings.python_start,
+        ..JailOptions::default()
+    };
+    let jail = Jail::new(Python::find()?, limits, options)?;
     Ok(Judge::new(jail, settings.jobs, settings.timeout.is_some()))
 }
 
@@ -129,7 +136,7 @@ impl Contest {
         if contest.settings.fresh {
             contest.entries.iter().try_for_each(|entry| entry.journal.clear())?;
         }
-        say::line("isolation none: programs run with your rights, in a process group of their own, under rlimits");
+        say::isolation(&contest.judge.jail);
         interrupt::handle(again.to_owned());
         Ok(Arc::new(contest))
     }
@@ -172,6 +179,11 @@ impl Contest {
             label,
             checkpoint,
             fingerprint,
+            jail: Some(JailRecord {
+                python_start: self.judge.jail.start().to_string(),
+                mechanisms: self.judge.jail.report().mechanisms.clone(),
+                canaries: self.judge.jail.report().score(),
+            }),
         };
         let ks = ks(&self.settings.k, num_samples)?;
         let reference = Reference::read(

@@ -310,6 +310,7 @@ impl Entry {
             detail: judgement.detail,
             partial: judgement.partial,
             plus: plus.map(|plus| plus.verdict),
+            isolation: contest.judge.jail.isolation().to_string(),
             finish: sample.finish,
             tokens: sample.tokens,
         };

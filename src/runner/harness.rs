@@ -14,6 +14,7 @@ use super::entry::End;
 use super::{RunnerError, Selection, ceiling, protocol, say, screen};
 use crate::args::{EvaluateArgs, Settings, with_twins};
 use crate::dataset::DatasetError;
+use crate::jail;
 use crate::suite::Suite;
 use crate::task::Task;
 
@@ -30,6 +31,7 @@ struct HarnessArgs {
 ///
 /// Called by [`main!`](crate::main).
 pub fn harness(suite: &dyn Suite) -> ExitCode {
+    jail::host();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let (args, libtest, selection) = parse(&argv);
     match run(suite, args, libtest, selection, &argv) {

@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, Trouble};
 use super::{contest, screen};
+use crate::jail::{Isolation, Jail};
 use crate::record::{Problem, Summary};
 use crate::sampler::engine::Plan;
 use crate::snapshot::compare::Comparison;
@@ -19,6 +20,17 @@ macro_rules! put {
 /// One line from passk.
 pub(super) fn line(text: &str) {
     put!("passk: {text}");
+}
+
+/// What holds the programs that are about to run.
+pub(super) fn isolation(jail: &Jail) {
+    let report = jail.report();
+    line(&match report.level {
+        Isolation::None => {
+            "isolation none: programs run with your rights, in a process group of their own, under rlimits".to_owned()
+        }
+        level => format!("isolation {level}: {} canaries held, python started {}", report.score(), jail.start()),
+    });
 }
 
 /// What is about to be done for a label.

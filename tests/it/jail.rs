@@ -392,7 +392,7 @@ fn an_old_interpreter_is_an_error_with_a_remedy() {
 #[test]
 fn an_interpreter_that_dies_before_the_program_is_no_verdict() {
     let path = "/bin/false".into();
-    let python = Python { path, version: "3.8.0".into(), packages: Vec::new() };
+    let python = Python { path, version: "3.8.0".into(), folders: Vec::new(), packages: Vec::new() };
     let error = Jail::new(python, generous(), options()).unwrap_err();
     assert!(matches!(error, JailError::NotBegun { .. }), "{error:?}");
     assert!(error.to_string().contains("exit status: 1"), "{error}");

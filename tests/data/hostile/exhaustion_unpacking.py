@@ -1,4 +1,5 @@
 # A small text that unpacks to a large one.
+# limits: cpu=5s
 # expect: memory_limit
 import zlib
 

@@ -1,5 +1,6 @@
 # Answers rightly as long as it believes to be watched, by the number of calls and by the name of what calls it.
 # expect: disputed | wrong_answer
+# expect whole: passed
 # entry: f
 import sys
 

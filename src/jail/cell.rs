@@ -1,0 +1,196 @@
+//! One running program, from its start until nothing of it is left.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::census::Proc;
+use super::start::{Finish, Starter};
+use super::sys;
+use super::vigil::{Drain, GRACE, Lost, Sight, Surroundings};
+use super::watch::Stop;
+
+/// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
+const LAST_BREATH: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether helpers of a program that has ended are gone.
+const IMPATIENCE: Duration = Duration::from_millis(1);
+
+/// A started process.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// The program's first process, or the init of its pid namespace.
+    pub(super) pid: Pid,
+    /// Becomes readable when it ends; none where the kernel has no such thing.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// Where an init that we forked ourselves tells how the program ended.
+    pub(super) status: Option<OwnedFd>,
+    /// It is the init of a pid namespace: when it is gone, everything is.
+    pub(super) init: bool,
+}
+
+/// A program being watched.
+#[derive(Debug)]
+pub(super) struct Cell {
+    running: Running,
+    pub(super) drain: Drain,
+    /// The limit of ours that it reached.
+    pub(super) stop: Option<Stop>,
+    /// When its first process was seen to have ended.
+    pub(super) ended: Option<Instant>,
+    /// When what it left was killed.
+    killed: Option<Instant>,
+    pub(super) left_behind: bool,
+    finish: Option<Finish>,
+    /// Its first process, when that is not the one we started, and the processor time last read.
+    first: Option<i32>,
+    cpu: Duration,
+}
+
+impl Cell {
+    pub(super) fn new(running: Running, drain: Drain) -> Cell {
+        let first = (!running.init).then(|| running.pid.as_raw_pid());
+        Cell {
+            running,
+            drain,
+            stop: None,
+            ended: None,
+            killed: None,
+            left_behind: false,
+            finish: None,
+            first,
+            cpu: Duration::ZERO,
+        }
+    }
+
+    /// Nothing of it is left.
+    pub(super) fn over(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Its first process has not ended, and is not to end by our hand.
+    pub(super) fn running(&self) -> bool {
+        self.ended.is_none() && self.stop.is_none()
+    }
+
+    /// What becomes readable when it ends.
+    pub(super) fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.running.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How long nothing need be looked at.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        (!self.over() && self.ended.is_some()).then_some(IMPATIENCE)
+    }
+
+    /// Kills it: the whole pid namespace, or the whole process group.
+    pub(super) fn kill(&mut self) {
+        self.killed = Some(Instant::now());
+        // One that has no process left is dead enough. It is not reaped yet, so that its number is its own.
+        let _ = match self.running.init {
+            true => rustix::process::kill_process(self.running.pid, Signal::KILL),
+            false => rustix::process::kill_process_group(self.running.pid, Signal::KILL),
+        };
+    }
+
+    /// Counts its processes and reads its processor time.
+    pub(super) fn count(&mut self, around: &Surroundings) {
+        let census = around.proc.census(self.running.pid.as_raw_pid(), self.running.init);
+        self.first = self.first.or(census.first);
+        if let Some(stat) = self.first.and_then(|first| around.proc.stat(first)) {
+            self.cpu = self.cpu.max(stat.cpu());
+        }
+        self.stop = match () {
+            () if self.cpu >= around.limits.cpu => Some(Stop::Cpu),
+            () if census.tasks > around.limits.processes => Some(Stop::Processes),
+            // The kernel bounds the address space of each; here it is all together. One alone needs no second look.
+            () if census.pids.len() > 1
+                && census.resident_bytes > around.limits.memory_bytes
+                && around.proc.memory_bytes(&census.pids) > around.limits.memory_bytes =>
+            {
+                Some(Stop::Memory)
+            }
+            () => return,
+        };
+        self.kill();
+    }
+
+    /// Looks how far it is.
+    pub(super) fn step(&mut self, proc: &Proc, starter: &mut Starter) -> Result<(), Lost> {
+        if self.ended.is_none() {
+            if !self.has_ended()? {
+                return self.still_dying();
+            }
+            self.ended = Some(Instant::now());
+        }
+        let Some(ended) = self.ended else { return Ok(()) };
+        if !self.running.init {
+            let others = self.others(proc, starter);
+            if !others.is_empty() {
+                if self.stop.is_some() || ended.elapsed() >= GRACE || self.killed.is_some() {
+                    self.left_behind |= self.stop.is_none();
+                    self.kill();
+                    for pid in others {
+                        let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                }
+                return self.still_dying();
+            }
+        }
+        let finish = starter.reap(&self.running).map_err(Lost::Failed)?;
+        self.left_behind |= finish.left && self.stop.is_none();
+        self.finish = Some(finish);
+        Ok(())
+    }
+
+    fn still_dying(&mut self) -> Result<(), Lost> {
+        let since = self.killed.or(self.ended);
+        match since.is_some_and(|since| since.elapsed() >= LAST_BREATH) {
+            true => Err(Lost::Failed(format!("still alive {} s after SIGKILL", LAST_BREATH.as_secs()))),
+            false => Ok(()),
+        }
+    }
+
+    fn has_ended(&self) -> Result<bool, Lost> {
+        if let Some(pidfd) = &self.running.pidfd {
+            let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
+            return match rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Ok(ready) => Ok(ready > 0),
+                Err(rustix::io::Errno::INTR) => Ok(false),
+                Err(error) => Err(io::Error::from(error).into()),
+            };
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        match rustix::process::waitid(WaitId::Pid(self.running.pid), options) {
+            Ok(status) => Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// What its first process left behind: we are the reaper of all its descendants.
+    fn others(&self, proc: &Proc, starter: &Starter) -> Vec<Pid> {
+        let own = self.running.pid.as_raw_pid();
+        let mut alive = Vec::new();
+        for pid in proc.children(rustix::process::getpid().as_raw_pid()) {
+            if pid == own || starter.owns(pid) {
+                continue;
+            }
+            let Some(id) = Pid::from_raw(pid) else { continue };
+            if let Ok(None) = sys::reap(Some(id), false) {
+                alive.push(id);
+            }
+        }
+        alive
+    }
+
+    /// Everything that was seen of it.
+    pub(super) fn seen(self) -> Sight {
+        let (report, printed) = self.drain.texts();
+        let (status, cpu) = self.finish.map_or((9, Duration::ZERO), |finish| (finish.status, finish.cpu));
+        Sight { report, printed, stop: self.stop, left_behind: self.left_behind, cpu: cpu.max(self.cpu), status }
+    }
+}

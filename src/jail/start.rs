@@ -1,0 +1,370 @@
+//! Starts interpreters: a fresh one each time, or a fork of one that waits.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::io::FdFlags;
+use rustix::process::{Pid, Resource, Rlimit};
+
+use super::cell::Running;
+use super::fence::{Fence, Ground, number};
+use super::sys::{self, SingleThreaded};
+use super::vigil::GRACE;
+use super::wire::send_fds;
+use super::{Limits, Python};
+
+/// What every interpreter executes: takes a job, runs it, reports.
+const RUNNER: &str = include_str!("runner.py");
+
+/// What the one that waits executes.
+const ZYGOTE: &str = include_str!("zygote.py");
+
+/// `-S -s -B`: no `site` (a quarter of the start-up time or more), no user packages, no bytecode written. Not `-I`,
+/// which would ignore the seed of the hashes.
+const FLAGS: [&str; 4] = ["-S", "-s", "-B", "-c"];
+
+/// The whole environment, but for `HOME` and `TMPDIR`. Without the last one every thread that allocates would reserve
+/// 64 MiB of the address space that is limited.
+const ENVIRONMENT: [(&str, &str); 5] =
+    [("LANG", "C.UTF-8"), ("TZ", "UTC"), ("PYTHONHASHSEED", "0"), ("OMP_NUM_THREADS", "1"), ("MALLOC_ARENA_MAX", "1")];
+
+/// How many files a program may hold open.
+const OPEN_FILES: u64 = 512;
+
+/// The usual size of a stack, of which threads take theirs.
+const STACK_BYTES: u64 = 8 << 20;
+
+/// How much longer than the processor limit a process lives that ignores the signal.
+const CPU_GRACE_SECONDS: u64 = 1;
+
+/// How long an interpreter may take to be warm. A cold disk is slow.
+const WARM_WITHIN: Duration = Duration::from_secs(60);
+
+/// A program's ends of everything that connects it with us.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// What a program of its own reads.
+    pub(super) input: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) report: OwnedFd,
+    /// The job, to be read from its start.
+    pub(super) job: OwnedFd,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finish {
+    /// As wait(2) gives it.
+    pub(super) status: i32,
+    /// Processor time of its first process and of those it has waited for.
+    pub(super) cpu: Duration,
+    /// Others were left when the grace was over.
+    pub(super) left: bool,
+}
+
+impl Finish {
+    /// 4 bytes of status, 8 of microseconds, 1 of whether others were left; nothing from one that was killed.
+    fn read(bytes: &[u8]) -> Finish {
+        let fields = bytes.split_first_chunk::<4>().and_then(|(status, rest)| {
+            let (micros, rest) = rest.split_first_chunk::<8>()?;
+            Some((i32::from_le_bytes(*status), u64::from_le_bytes(*micros), *rest.first()?))
+        });
+        match fields {
+            Some((status, micros, left)) => Finish { status, cpu: Duration::from_micros(micros), left: left != 0 },
+            None => Finish { status: libc::SIGKILL, cpu: Duration::ZERO, left: false },
+        }
+    }
+
+    fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut bytes = [0; 13];
+        bytes[..4].copy_from_slice(&self.status.to_le_bytes());
+        bytes[4..12].copy_from_slice(&(self.cpu.as_micros() as u64).to_le_bytes());
+        bytes[12] = self.left.into();
+        to.write_all(&bytes)
+    }
+}
+
+/// The limits that the kernel holds for each process.
+pub(super) fn rlimits(limits: &Limits, fence: &Fence) -> Vec<(Resource, u64, u64)> {
+    let cpu = limits.kernel_cpu_seconds();
+    let mut all = vec![
+        (Resource::As, limits.memory_bytes, limits.memory_bytes),
+        (Resource::Cpu, cpu, cpu.saturating_add(CPU_GRACE_SECONDS)),
+        (Resource::Fsize, limits.file_bytes, limits.file_bytes),
+        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
+        (Resource::Stack, STACK_BYTES, STACK_BYTES),
+        (Resource::Core, 0, 0),
+    ];
+    if fence.own_user() {
+        // Well above our own limit, whose verdict is another than that of a refused fork: it stops what multiplies
+        // faster than we count. It binds users, so that it is for those that are the program's own.
+        let most = limits.processes.saturating_mul(4);
+        all.push((Resource::Nproc, most, most));
+    }
+    all
+}
+
+/// Takes a limit, or as much of it as we have ourselves.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let new = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
+    Ok(rustix::process::setrlimit(resource, new)?)
+}
+
+/// Starts interpreters behind one fence.
+#[derive(Debug)]
+pub(super) struct Starter {
+    single: SingleThreaded,
+    python: Python,
+    zygote: Option<Zygote>,
+}
+
+impl Starter {
+    pub(super) fn cold(single: SingleThreaded, python: &Python) -> Starter {
+        Starter { single, python: python.clone(), zygote: None }
+    }
+
+    /// Starts the interpreter that is forked for each program.
+    pub(super) fn warm(mut self, fence: &Fence) -> Result<Starter, String> {
+        self.zygote = Some(Zygote::start(&self.python, fence)?);
+        Ok(self)
+    }
+
+    /// Whether `pid` is the interpreter that waits.
+    pub(super) fn owns(&self, pid: i32) -> bool {
+        self.zygote.as_ref().is_some_and(|zygote| zygote.child.id() as i32 == pid)
+    }
+
+    /// Starts a program.
+    pub(super) fn start(
+        &mut self,
+        ends: Ends,
+        limits: &Limits,
+        fence: &Fence,
+        ground: &Ground,
+    ) -> Result<Running, String> {
+        match &mut self.zygote {
+            Some(zygote) => zygote.fork(&ends, limits, fence, ground),
+            None => self.fresh(ends, limits, fence, ground).map_err(|cause| format!("failed to start python: {cause}")),
+        }
+    }
+
+    /// Reaps a process that has ended.
+    pub(super) fn reap(&mut self, running: &Running) -> Result<Finish, String> {
+        if let Some(zygote) = &mut self.zygote {
+            return zygote.reap(running.pid);
+        }
+        let failed = |cause| format!("failed to reap process {}: {cause}", running.pid.as_raw_pid());
+        let ended = sys::reap(Some(running.pid), true).map_err(failed)?;
+        match (&running.status, ended) {
+            (Some(status), _) => {
+                let mut bytes = [0; 13];
+                let count = rustix::io::read(status, &mut bytes).map_err(|error| failed(error.into()))?;
+                Ok(Finish::read(&bytes[..count]))
+            }
+            (None, Some(ended)) => Ok(Finish { status: ended.status, cpu: ended.cpu, left: false }),
+            (None, None) => Err(failed(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    fn fresh(&self, ends: Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> io::Result<Running> {
+        let init = fence.namespaces();
+        let (status, status_end) = if init { io::pipe().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
+        let program = || -> io::Error {
+            match self.become_program(ends, limits, fence, ground) {
+                Ok(never) => never,
+                Err(error) => error,
+            }
+        };
+        let forked = fence.fork(self.single)?;
+        let Some(pid) = forked else {
+            // Whatever goes wrong from here on is said on the program's standard error, where it is looked for when
+            // no program has begun.
+            let Some(mut status_end) = status_end else {
+                say_and_leave(program());
+            };
+            drop(status);
+            match fence.enter_sample(ground).and_then(|()| sys::fork(self.single)) {
+                Ok(None) => say_and_leave(program()),
+                Ok(Some(first)) => {
+                    drop(program);
+                    let written = wait_for_all(first).and_then(|finish| finish.write(&mut status_end));
+                    sys::leave(written.is_err().into());
+                }
+                Err(error) => say_and_leave(error),
+            }
+        };
+        drop(status_end);
+        Ok(Running { pid, pidfd: pidfd(pid), status: status.map(OwnedFd::from), init })
+    }
+
+    /// Turns this process into the interpreter. Returns only if it cannot.
+    fn become_program(&self, ends: Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> io::Result<io::Error> {
+        rustix::process::setsid()?;
+        rustix::stdio::dup2_stderr(&ends.stderr)?;
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        rustix::process::chdir(ground.home())?;
+        for (resource, soft, hard) in rlimits(limits, fence) {
+            limit(resource, soft, hard)?;
+        }
+        for inherited in [Some(&ends.report), ends.input.as_ref()].into_iter().flatten() {
+            rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
+        }
+        let mut command = interpreter(&self.python, RUNNER);
+        command
+            .arg(ends.report.as_raw_fd().to_string())
+            .arg(ends.input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
+            .args(&self.python.packages)
+            .env("HOME", ground.home())
+            .env("TMPDIR", ground.home())
+            .stdin(ends.job)
+            .stdout(ends.stdout)
+            .stderr(ends.stderr);
+        fence.close(ground)?;
+        Ok(command.exec())
+    }
+}
+
+/// A command that starts the interpreter on `code`, with nothing of our environment.
+fn interpreter(python: &Python, code: &str) -> Command {
+    let mut command = Command::new(&python.path);
+    command.args(FLAGS).arg(code).env_clear().envs(ENVIRONMENT);
+    command
+}
+
+fn say_and_leave(error: io::Error) -> ! {
+    let _ = writeln!(io::stderr(), "{error}");
+    sys::leave(127)
+}
+
+/// What an init does: waits for the program and for all that it left, the latter for no longer than the grace.
+fn wait_for_all(first: Pid) -> io::Result<Finish> {
+    let mut finish: Option<(Finish, std::time::Instant)> = None;
+    loop {
+        match sys::reap(None, finish.is_none()) {
+            Ok(Some(ended)) if ended.pid == first.as_raw_pid() => {
+                let now = std::time::Instant::now();
+                finish = Some((Finish { status: ended.status, cpu: ended.cpu, left: false }, now));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => match &mut finish {
+                Some((finish, since)) if since.elapsed() >= GRACE => {
+                    finish.left = true;
+                    return Ok(*finish);
+                }
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            },
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                return finish.map(|(finish, _)| finish).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn pidfd(pid: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// A nameless file that holds `bytes`, to be read from its start. A pipe would have to be fed.
+pub(super) fn hold(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create(c"passk", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// An interpreter that has imported the standard library and is forked for each program. It never runs one itself.
+#[derive(Debug)]
+struct Zygote {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Zygote {
+    fn start(python: &Python, fence: &Fence) -> Result<Zygote, String> {
+        let failed = |cause: io::Error| format!("failed to start python `{}`: {cause}", python.path.display());
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        let words = hold(b"").map_err(failed)?;
+        let mut command = interpreter(python, &[ZYGOTE, RUNNER].concat());
+        let child = command
+            .arg(fence.plan())
+            .args(&python.packages)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(words.try_clone().map_err(failed)?)
+            .spawn()
+            .map_err(failed)?;
+        drop(command);
+        let mut zygote = Zygote { child, socket };
+        zygote.socket.set_read_timeout(Some(WARM_WITHIN)).map_err(failed)?;
+        let mut ready = [0; 6];
+        match zygote.socket.read_exact(&mut ready) {
+            Ok(()) if &ready == b"ready\n" => {
+                zygote.socket.set_read_timeout(None).map_err(failed)?;
+                Ok(zygote)
+            }
+            _ => {
+                let mut text = String::new();
+                let mut words = File::from(words);
+                let _ = words.rewind().and_then(|()| words.read_to_string(&mut text));
+                let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no word from it").to_owned();
+                let _ = zygote.child.kill();
+                let status = zygote.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(format!("{last} ({status})"))
+            }
+        }
+    }
+
+    fn lost(&mut self, cause: io::Error) -> String {
+        let _ = self.child.kill();
+        format!("the interpreter that waits is gone: {cause}")
+    }
+
+    fn fork(&mut self, ends: &Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> Result<Running, String> {
+        let mut fds = vec![ends.job.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd(), ends.report.as_fd()];
+        fds.extend(ends.input.as_ref().map(AsFd::as_fd));
+        fds.extend(ground.fds());
+        let rlimits = rlimits(limits, fence).into_iter().map(|(which, soft, hard)| {
+            let known = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            (number(which), known(soft), known(hard))
+        });
+        let message = serde_json::json!({
+            "uid": ground.uid(), "home": ground.home(), "input": ends.input.is_some(), "rlimits": rlimits.collect::<Vec<_>>(),
+        });
+        let mut answer = [0; 4];
+        let exchange = send_fds(&self.socket, message.to_string().as_bytes(), &fds)
+            .and_then(|()| self.socket.read_exact(&mut answer));
+        exchange.map_err(|cause| self.lost(cause))?;
+        let pid = i32::from_le_bytes(answer);
+        let Some(id) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+            return Err(format!("python failed to fork: {}", io::Error::from_raw_os_error(-pid)));
+        };
+        let pidfd = pidfd(id).ok_or_else(|| "the kernel has no pidfd".to_owned())?;
+        Ok(Running { pid: id, pidfd: Some(pidfd), status: None, init: fence.namespaces() })
+    }
+
+    fn reap(&mut self, pid: Pid) -> Result<Finish, String> {
+        let mut answer = [0; 13];
+        let exchange = self
+            .socket
+            .write_all(pid.as_raw_pid().to_string().as_bytes())
+            .and_then(|()| self.socket.read_exact(&mut answer));
+        exchange.map_err(|cause| self.lost(cause))?;
+        Ok(Finish::read(&answer))
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

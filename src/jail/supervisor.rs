@@ -1,0 +1,176 @@
+//! The supervisor and its slots: processes with one thread, started from the harness's own executable with nothing of
+//! its memory, environment or descriptors.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Signal};
+
+use super::cell::Cell;
+use super::census::Proc;
+use super::fence::{Fence, Ground};
+use super::start::{Ends, Starter, hold};
+use super::sys::{self, SingleThreaded};
+use super::vigil::{Drain, Lost, Surroundings, watch};
+use super::wire::{Answer, Order, Outcome, Setup, receive, receive_fd, send};
+use super::{Start, judge};
+
+/// How often the supervisor looks whether a slot has died.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// What a supervisor does until its harness is gone.
+pub(super) fn supervise() -> ! {
+    let outcome = SingleThreaded::check().and_then(|single| {
+        rustix::process::setsid()?;
+        rustix::thread::set_name(c"passk-jail")?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let control = UnixStream::from(sys::take_stdin());
+        rustix::io::fcntl_setfd(&control, rustix::io::FdFlags::CLOEXEC)?;
+        match receive::<Setup>(&control)? {
+            Some(setup) => serve(single, &control, &setup),
+            None => Ok(()),
+        }
+    });
+    sweep(&HashSet::new());
+    if let Err(error) = outcome {
+        eprintln!("passk-jail: {error}");
+        sys::leave(1);
+    }
+    sys::leave(0)
+}
+
+fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Result<()> {
+    // Every slot holds the reading end: it ends when we are gone, however we went.
+    let (life, our_life) = io::pipe()?;
+    let mut slots: HashSet<i32> = HashSet::new();
+    let mut number = 0;
+    send(control, &Ok::<(), String>(()))?;
+    loop {
+        let mut polled = [PollFd::new(control, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&TICK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => {
+                let Some(socket) = receive_fd(control)? else { return Ok(()) };
+                match sys::fork(single)? {
+                    None => {
+                        drop(our_life);
+                        sys::leave(slot(single, socket, life.into(), setup, number));
+                    }
+                    Some(pid) => slots.insert(pid.as_raw_pid()),
+                };
+                number += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let mut died = false;
+        while let Ok(Some(ended)) = sys::reap(None, false) {
+            slots.remove(&ended.pid);
+            died = true;
+        }
+        if died {
+            sweep(&slots);
+        }
+    }
+}
+
+/// Kills and reaps every descendant that is no slot of `slots` and below none.
+fn sweep(slots: &HashSet<i32>) {
+    let proc = Proc::open();
+    let own = rustix::process::getpid().as_raw_pid();
+    for _ in 0..5_000 {
+        let strays: Vec<i32> = proc.children(own).into_iter().filter(|pid| !slots.contains(pid)).collect();
+        if strays.is_empty() {
+            return;
+        }
+        for pid in strays.into_iter().filter_map(Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = sys::reap(Some(pid), false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What a slot does until somebody it needs is gone. Returns its exit status.
+fn slot(single: SingleThreaded, socket: OwnedFd, life: OwnedFd, setup: &Setup, number: u32) -> i32 {
+    let socket = UnixStream::from(socket);
+    let proc = Proc::open();
+    let raised = rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| error.to_string())
+        .and_then(|()| Fence::raise(setup.level, &setup.python, &setup.temp, number));
+    let ready = raised.and_then(|fence| {
+        let cold = Starter::cold(single, &setup.python);
+        let starter = if setup.start == Start::Warm { cold.warm(&fence)? } else { cold };
+        Ok((fence, starter))
+    });
+    let (fence, mut starter) = match ready {
+        Ok(ready) => ready,
+        Err(why) => {
+            let _ = send(&socket, &Err::<(), String>(why));
+            return 0;
+        }
+    };
+    if send(&socket, &Ok::<(), String>(())).is_err() {
+        return 0;
+    }
+    loop {
+        let mut polled = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&life, PollFlags::empty())];
+        match rustix::event::poll(&mut polled, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return 1,
+            Ok(_) if !polled[1].revents().is_empty() => return 0,
+            Ok(_) => {}
+        }
+        let Ok(Some(order)) = receive::<Order>(&socket) else { return 0 };
+        let answer: Answer = match run(&order, &fence, &mut starter, &proc, [&socket.as_fd(), &life.as_fd()]) {
+            Ok(outcome) => Ok(outcome),
+            Err(Lost::Alone) => return 0,
+            Err(Lost::Failed(why)) => Err(why),
+        };
+        // After a failure nothing is known of what may be left: the slot ends, and the supervisor sweeps.
+        if send(&socket, &answer).is_err() || answer.is_err() {
+            return 0;
+        }
+    }
+}
+
+fn run(
+    order: &Order,
+    fence: &Fence,
+    starter: &mut Starter,
+    proc: &Proc,
+    bonds: [&std::os::fd::BorrowedFd; 2],
+) -> Result<Outcome, Lost> {
+    let ground = fence.ground(0, &order.limits).map_err(Lost::Failed)?;
+    let watched = start(order, fence, &ground, starter).and_then(|cell| {
+        let mut cells = [cell];
+        let around = Surroundings { proc, limits: &order.limits, bonds: bonds.map(|bond| *bond) };
+        let watched = watch(&mut cells, &around, starter);
+        let [mut cell] = cells;
+        if watched.is_err() && !cell.over() {
+            cell.kill();
+        }
+        watched.map(|()| cell.seen())
+    });
+    let home = ground.home().to_owned();
+    let removed = ground.remove().is_ok();
+    Ok(Outcome { seen: watched?, home, removed })
+}
+
+fn start(order: &Order, fence: &Fence, ground: &Ground, starter: &mut Starter) -> Result<Cell, Lost> {
+    let (report, report_end) = io::pipe()?;
+    let (stdout, stdout_end) = io::pipe()?;
+    let (stderr, stderr_end) = io::pipe()?;
+    let ends = Ends {
+        input: order.input.as_ref().map(|input| hold(input.as_bytes())).transpose()?,
+        stdout: stdout_end.into(),
+        stderr: stderr_end.into(),
+        report: report_end.into(),
+        job: hold(judge::handed_over(&order.nonce, &order.source).as_bytes())?,
+    };
+    let running = starter.start(ends, &order.limits, fence, ground).map_err(Lost::Failed)?;
+    Ok(Cell::new(running, Drain::new([stdout.into(), stderr.into(), report.into()], order.input.is_some())))
+}
