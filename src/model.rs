@@ -8,6 +8,7 @@ mod attention;
 mod block;
 mod cache;
 mod config;
+pub mod device;
 mod kernel;
 mod math;
 
@@ -45,6 +46,12 @@ pub enum ModelError {
     /// The weights hold a value that is not finite.
     #[error("tensor `{0}` of the checkpoint holds a value that is not finite")]
     NotFinite(String),
+    /// The device has no room.
+    #[error("the device has no room left: use a smaller --batch")]
+    OutOfMemory,
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// A token id outside the vocabulary: tokenizer and model do not belong together.
     #[error("token {token} is outside the model's vocabulary of {vocab_size}: the tokenizer belongs to another model")]
     Token {
@@ -53,6 +60,17 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab_size: usize,
     },
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> ModelError {
+        // A backtrace may follow.
+        let text = error.to_string().lines().next().unwrap_or_default().to_owned();
+        match text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
+            true => ModelError::OutOfMemory,
+            false => ModelError::Device(text),
+        }
+    }
 }
 
 /// How many of a model's heads are loaded.
@@ -148,15 +166,7 @@ impl Model {
     pub fn random(config: Config, heads: Heads, seed: u64) -> Result<Model, ModelError> {
         let shapes: std::collections::HashMap<String, Vec<usize>> = config.tensors().into_iter().collect();
         Model::build(config, heads, &|name: &str| {
-            let shape = shapes.get(name).map_or(&[][..], Vec::as_slice);
-            let count = shape.iter().product();
-            let &[_, width] = shape else { return Ok(vec![1.0; count]) };
-            let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).update(name.as_bytes()).finalize_xof();
-            let mut bytes = vec![0u8; 4 * count];
-            stream.fill(&mut bytes);
-            let scale = (3.0 / width as f32).sqrt();
-            let uniform = |b: &[u8; 4]| u32::from_le_bytes(*b) as f32 / (1u64 << 31) as f32 - 1.0;
-            Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| scale * uniform(bytes)).collect())
+            Ok(random_values(name, shapes.get(name).map_or(&[], Vec::as_slice), seed))
         })
     }
 
@@ -297,4 +307,16 @@ impl Model {
         }
         Ok(logits)
     }
+}
+
+/// Values of the tensor `name` of a random model: ones for a vector, else uniform with variance 1 / width.
+fn random_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
+    let count = shape.iter().product();
+    let &[_, width] = shape else { return vec![1.0; count] };
+    let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).update(name.as_bytes()).finalize_xof();
+    let mut bytes = vec![0u8; 4 * count];
+    stream.fill(&mut bytes);
+    let scale = (3.0 / width as f32).sqrt();
+    let uniform = |b: &[u8; 4]| u32::from_le_bytes(*b) as f32 / (1u64 << 31) as f32 - 1.0;
+    bytes.as_chunks::<4>().0.iter().map(|bytes| scale * uniform(bytes)).collect()
 }

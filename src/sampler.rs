@@ -3,6 +3,7 @@
 //! One row, one result: a sample is a pure function of (weights, device kind, dtype, prompt, sampling settings, task
 //! id, sample index). Batch size, order, filters, threads, resuming and n never change one token of it.
 
+pub mod backend;
 pub mod engine;
 mod lane;
 pub mod noise;

@@ -110,18 +110,22 @@ pub(super) struct Rotary {
     table: Vec<(f32, f32)>, // (max_seq_len, head_dim / 2): cos and sin
 }
 
+/// Cosine and sine for every position and pair: (max_seq_len, head_dim / 2).
+pub(super) fn turns(config: &Config) -> Vec<(f32, f32)> {
+    let frequencies = config.rotary_frequencies();
+    let mut table = Vec::with_capacity(config.max_seq_len * frequencies.len());
+    for position in 0..config.max_seq_len {
+        for frequency in &frequencies {
+            let angle = position as f32 * frequency;
+            table.push((libm::cosf(angle), libm::sinf(angle)));
+        }
+    }
+    table
+}
+
 impl Rotary {
     pub(super) fn new(config: &Config) -> Rotary {
-        let head_dim = config.head_dim();
-        let mut table = Vec::with_capacity(config.max_seq_len * head_dim / 2);
-        let frequencies = config.rotary_frequencies();
-        for position in 0..config.max_seq_len {
-            for frequency in &frequencies {
-                let angle = position as f32 * frequency;
-                table.push((libm::cosf(angle), libm::sinf(angle)));
-            }
-        }
-        Rotary { head_dim, table }
+        Rotary { head_dim: config.head_dim(), table: turns(config) }
     }
 
     /// Turns every head of `heads`, (heads, head_dim), to `position`.

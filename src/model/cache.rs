@@ -3,14 +3,54 @@
 /// Positions in a block.
 pub(super) const BLOCK: usize = 16;
 
+/// Which blocks there are, and which are free.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    made: usize,
+    free: Vec<usize>,
+}
+
+impl Blocks {
+    /// So many blocks, all free.
+    pub(super) fn limited(count: usize) -> Blocks {
+        Blocks { made: count, free: (0..count).rev().collect() }
+    }
+
+    /// Makes room for `more` further positions at the end of `span`; takes new blocks when none is free.
+    pub(super) fn grow(&mut self, span: &mut Span, more: usize) {
+        span.len += more;
+        while span.blocks.len() * BLOCK < span.len {
+            span.blocks.push(self.free.pop().unwrap_or_else(|| {
+                self.made += 1;
+                self.made - 1
+            }));
+        }
+    }
+
+    /// Takes back a span's blocks.
+    pub(super) fn release(&mut self, span: Span) {
+        self.free.extend(span.blocks);
+    }
+
+    /// Blocks taken or free.
+    pub(super) fn made(&self) -> usize {
+        self.made
+    }
+
+    /// Blocks in use.
+    pub(super) fn used(&self) -> usize {
+        self.made - self.free.len()
+    }
+}
+
 /// A pool of blocks. A block holds 16 positions of every layer: keys as (layer, kv head, head_dim, position), so that
 /// scores of 16 positions are computed side by side, and values as (layer, kv head, position, head_dim).
 pub struct Cache {
     layers: usize,
     kv_heads: usize,
     head_dim: usize,
+    numbers: Blocks,
     blocks: Vec<Block>,
-    free: Vec<usize>,
 }
 
 struct Block {
@@ -31,6 +71,16 @@ impl Span {
         self.len
     }
 
+    /// Its blocks, in order.
+    pub(super) fn blocks(&self) -> &[usize] {
+        &self.blocks
+    }
+
+    /// The slot of its `index`-th position, of all the slots of all blocks.
+    pub(super) fn slot(&self, index: usize) -> usize {
+        self.blocks[index / BLOCK] * BLOCK + index % BLOCK
+    }
+
     /// Whether no position is held yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -39,30 +89,25 @@ impl Span {
 
 impl Cache {
     pub(super) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Cache {
-        Cache { layers, kv_heads, head_dim, blocks: Vec::new(), free: Vec::new() }
+        Cache { layers, kv_heads, head_dim, numbers: Blocks::default(), blocks: Vec::new() }
     }
 
     /// Makes room for `more` further positions at the end of `span`.
     pub fn grow(&mut self, span: &mut Span, more: usize) {
-        span.len += more;
-        while span.blocks.len() * BLOCK < span.len {
-            span.blocks.push(self.free.pop().unwrap_or_else(|| {
-                let floats = self.layers * self.layer_floats();
-                let block = || vec![0f32; floats].into_boxed_slice();
-                self.blocks.push(Block { keys: block(), values: block() });
-                self.blocks.len() - 1
-            }));
-        }
+        self.numbers.grow(span, more);
+        let floats = self.layers * self.layer_floats();
+        let block = || vec![0f32; floats].into_boxed_slice();
+        self.blocks.resize_with(self.numbers.made(), || Block { keys: block(), values: block() });
     }
 
     /// Takes back a span's blocks.
     pub fn release(&mut self, span: Span) {
-        self.free.extend(span.blocks);
+        self.numbers.release(span);
     }
 
     /// Blocks in use.
     pub fn used(&self) -> usize {
-        self.blocks.len() - self.free.len()
+        self.numbers.used()
     }
 
     /// Bytes allocated.

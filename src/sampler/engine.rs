@@ -1,24 +1,26 @@
 //! The batched engine: prompts are run once and shared by their samples, and every finished sequence's place goes to
 //! the next at once, across all samples of all tasks.
 //!
-//! Work is done in lanes, each with a cache of its own. A model whose weights stay in the processor's cache runs in as
-//! many lanes as there are threads, which never wait for each other; a larger one in a single lane whose products all
-//! threads share, so that weights are read from memory once.
+//! Work is done in lanes, each with a cache of its own: several threads' lanes on one model, or one for each device.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
+use candle_core::{DType, Device};
+
+use super::backend::Backend;
 use super::lane::Lane;
 pub use super::speculate::{Decode, Speculation};
 use super::{Request, Sample, Sampler, SamplerError, Sampling};
 use crate::checkpoint::Checkpoint;
-use crate::model::{Config, Heads, Model, Threads};
+use crate::model::{Config, Model, ModelError, Threads, device};
+use crate::task::TaskId;
 use crate::tokenizer::Tokenizer;
 
-/// Weights up to this size are read from the processor's own cache by every thread.
-const STAYS_IN_CACHE: usize = 16 << 20;
 /// Prompt rows that go with a step's other rows.
 pub(super) const PIECE: usize = 128;
 
@@ -40,8 +42,8 @@ impl Default for Options {
 }
 
 /// Samples from a checkpoint.
-pub struct Engine {
-    pub(super) model: Model,
+pub struct Engine<B: Backend = Model> {
+    models: Vec<B>, // one for each device, all with the same weights
     pub(super) tokenizer: Tokenizer,
     pub(super) sampling: Sampling,
     pub(super) options: Options,
@@ -87,7 +89,7 @@ impl<'a> Queue<'a> {
 }
 
 impl Engine {
-    /// Loads the weights of `checkpoint` and the tokenizer of its model folder.
+    /// Loads the weights of `checkpoint` and the tokenizer of its model folder, to run on the CPU.
     ///
     /// # Errors
     /// The folder, the tokenizer or the weights are missing or broken.
@@ -98,15 +100,47 @@ impl Engine {
         options: Options,
     ) -> Result<Engine, SamplerError> {
         let tokenizer = Tokenizer::from_folder(folder)?;
-        let heads = if options.decode == Decode::Plain { Heads::Next } else { Heads::All };
-        let model = Model::load(checkpoint, Config::from_folder(folder)?, heads)?;
+        let model = Model::load(checkpoint, Config::from_folder(folder)?, options.decode.heads())?;
         Ok(Engine::new(model, tokenizer, sampling, options))
     }
 
     /// An engine of parts that are there already.
     pub fn new(model: Model, tokenizer: Tokenizer, sampling: Sampling, options: Options) -> Engine {
+        Engine::of(vec![model], tokenizer, sampling, options)
+    }
+}
+
+impl Engine<device::Model> {
+    /// Loads the weights of `checkpoint` onto each of `devices` in `dtype`.
+    ///
+    /// # Errors
+    /// As [`load`](Engine::load); a device is full or fails.
+    pub fn load_onto(
+        devices: Vec<Device>,
+        dtype: DType,
+        checkpoint: &Checkpoint,
+        folder: &Path,
+        sampling: Sampling,
+        options: Options,
+    ) -> Result<Self, SamplerError> {
+        let tokenizer = Tokenizer::from_folder(folder)?;
+        let config = Config::from_folder(folder)?;
+        let load = |device| device::Model::load(checkpoint, config.clone(), options.decode.heads(), device, dtype);
+        let models = devices.into_iter().map(load).collect::<Result<_, _>>()?;
+        Ok(Engine::of(models, tokenizer, sampling, options))
+    }
+}
+
+impl<B: Backend> Engine<B> {
+    /// An engine of parts that are there already; there is at least one model, and all have the same weights.
+    pub fn of(models: Vec<B>, tokenizer: Tokenizer, sampling: Sampling, options: Options) -> Engine<B> {
         let speculation = Speculation::default();
-        Engine { model, tokenizer, sampling, options, speculation, cache_bytes: 0 }
+        Engine { models, tokenizer, sampling, options, speculation, cache_bytes: 0 }
+    }
+
+    /// The model's shape.
+    pub(super) fn config(&self) -> &Config {
+        self.models[0].config()
     }
 
     /// Bytes of the cache that the last call of [`sample`](Sampler::sample) needed.
@@ -119,8 +153,12 @@ impl Engine {
     /// # Errors
     /// A prompt does not fit the model.
     pub fn plan(&self, requests: &[Request]) -> Result<Plan, SamplerError> {
-        let lanes = self.lanes();
-        let batch = self.options.batch.max(1).div_ceil(lanes);
+        self.plan_of(requests, self.options.batch)
+    }
+
+    fn plan_of(&self, requests: &[Request], batch: usize) -> Result<Plan, SamplerError> {
+        let (model, lanes) = (&self.models[0], self.lanes());
+        let batch = self.share(batch);
         let mut longest = 0;
         let mut fewest = usize::MAX;
         let mut samples = 0;
@@ -129,34 +167,39 @@ impl Engine {
             fewest = fewest.min(request.indices.len().div_ceil(lanes).max(1));
             samples += request.indices.len();
         }
-        let cache = self.model.cache();
-        let heads = self.model.heads();
-        let room = self.model.config().max_seq_len.saturating_sub(longest.min(self.model.config().max_seq_len));
-        let own = (self.sampling.max_tokens + heads).min(room.max(1));
+        let room = self.config().max_seq_len.saturating_sub(longest);
+        let own = (self.sampling.max_tokens + model.heads()).min(room.max(1));
         let batch = batch.min(samples.max(1));
         let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(requests.len());
-        let per_lane = batch * cache.bytes_of(own) + prompts * cache.bytes_of(longest);
-        let rows = batch * if self.options.decode == Decode::Plain { 1 } else { heads };
+        let per_lane = batch * model.cache_bytes(own) + prompts * model.cache_bytes(longest);
+        let rows = batch * self.rows_of_a_sequence();
         Ok(Plan {
-            weights: self.model.bytes(),
+            weights: self.models.iter().map(B::bytes).sum(),
             cache: lanes * per_lane,
-            workspace: lanes * self.model.workspace_bytes(rows + PIECE, rows + 1),
+            workspace: lanes * model.workspace_bytes(rows + PIECE, rows + 1),
         })
     }
 
     /// Lanes that work side by side.
     fn lanes(&self) -> usize {
-        let suits = match self.model.bytes() <= STAYS_IN_CACHE {
-            true => rayon::current_num_threads(),
-            false => 1,
-        };
-        self.options.lanes.unwrap_or(suits).clamp(1, self.options.batch.max(1))
+        let suits = self.options.lanes.unwrap_or(self.models[0].lanes()).clamp(1, self.options.batch.max(1));
+        suits.max(self.models.len())
+    }
+
+    /// Sequences of one lane when `batch` run at once.
+    fn share(&self, batch: usize) -> usize {
+        let most = self.models[0].max_rows().saturating_sub(PIECE) / self.rows_of_a_sequence();
+        batch.max(1).div_ceil(self.lanes()).min(most.max(1))
+    }
+
+    fn rows_of_a_sequence(&self) -> usize {
+        if self.options.decode == Decode::Plain { 1 } else { self.models[0].heads() }
     }
 
     /// A prompt's ids.
     fn encode(&self, request: &Request) -> Result<Vec<u32>, SamplerError> {
         let ids = self.tokenizer.encode(&request.prompt.text)?;
-        let context = self.model.config().max_seq_len;
+        let context = self.config().max_seq_len;
         match ids.is_empty() || ids.len() >= context {
             true => Err(SamplerError::PromptTooLong { task: request.task.clone(), tokens: ids.len(), context }),
             false => Ok(ids),
@@ -177,19 +220,32 @@ impl Engine {
     }
 }
 
-impl Sampler for Engine {
-    fn sample(&mut self, requests: &[Request], done: &mut dyn FnMut(Sample) -> bool) -> Result<(), SamplerError> {
+impl<B: Backend> Engine<B> {
+    /// Makes the samples of `requests` with `batch` sequences at once.
+    fn run(
+        &mut self,
+        requests: &[Request],
+        batch: usize,
+        done: &mut dyn FnMut(Sample) -> bool,
+    ) -> Result<(), SamplerError> {
         let lanes = self.lanes();
+        let cache_bytes = self.plan_of(requests, batch)?.cache / lanes;
         let queue =
             Queue { work: self.work(requests, lanes)?, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
         let engine = &*self;
         let (sender, receiver) = mpsc::channel();
-        let batch = self.options.batch.max(1).div_ceil(lanes);
-        let lane = |threads: Threads, sender: Sender<Message>| {
-            let mut lane = Lane::new(engine, batch, threads);
-            let ran = lane.run(&queue, &mut |sample| sender.send(Message::Sample(sample)).is_ok());
+        let batch = self.share(batch);
+        let lane = |number: usize, threads: Threads, sender: Sender<Message>| {
+            let model = &engine.models[number % engine.models.len()];
+            let (ran, speculation, bytes) = match Lane::new(engine, model, batch, cache_bytes, threads) {
+                Ok(mut lane) => {
+                    let ran = lane.run(&queue, &mut |sample| sender.send(Message::Sample(sample)).is_ok());
+                    (ran, lane.speculation, B::allocated(&lane.cache))
+                }
+                Err(error) => (Err(error), Speculation::default(), 0),
+            };
             // The receiver is there until all lanes have said this.
-            let _ = sender.send(Message::Ended(ran, lane.speculation, lane.cache.bytes()));
+            let _ = sender.send(Message::Ended(ran, speculation, bytes));
         };
         let mut receive = || {
             let mut outcome = Ok(());
@@ -213,13 +269,13 @@ impl Sampler for Engine {
         let (outcome, speculation, bytes) = match lanes {
             // On a thread of the pool, where sharing work with the others costs least.
             1 => rayon::in_place_scope(|scope| {
-                scope.spawn(|_| lane(Threads::All, sender));
+                scope.spawn(|_| lane(0, Threads::All, sender));
                 receive()
             }),
             _ => thread::scope(|scope| {
-                for _ in 0..lanes {
+                for number in 0..lanes {
                     let (lane, sender) = (&lane, sender.clone());
-                    scope.spawn(move || lane(Threads::One, sender));
+                    scope.spawn(move || lane(number, Threads::One, sender));
                 }
                 drop(sender);
                 receive()
@@ -228,6 +284,31 @@ impl Sampler for Engine {
         self.speculation.add(&speculation);
         self.cache_bytes = bytes;
         outcome
+    }
+}
+
+impl<B: Backend> Sampler for Engine<B> {
+    /// Where the device has no room for the batch, what is still missing is sampled with half of it.
+    fn sample(&mut self, requests: &[Request], done: &mut dyn FnMut(Sample) -> bool) -> Result<(), SamplerError> {
+        let mut batch = self.options.batch;
+        let mut made: HashSet<(TaskId, u32)> = HashSet::new();
+        let mut missing = Cow::Borrowed(requests);
+        loop {
+            let ran = self.run(&missing, batch, &mut |sample| {
+                made.insert((sample.task.clone(), sample.index));
+                done(sample)
+            });
+            match ran {
+                Err(SamplerError::Model(ModelError::OutOfMemory)) if batch > 1 => batch = batch.div_ceil(2),
+                ran => return ran,
+            }
+            let mut rest = requests.to_vec();
+            for request in &mut rest {
+                request.indices.retain(|&index| !made.contains(&(request.task.clone(), index)));
+            }
+            rest.retain(|request| !request.indices.is_empty());
+            missing = Cow::Owned(rest);
+        }
     }
 
     fn speculation(&self) -> Speculation {

@@ -5,49 +5,50 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::backend::{Backend, Draw, Drawn, Logits};
 use super::engine::{Engine, PIECE, Queue, Work};
 use super::noise::Noise;
-use super::nucleus;
 use super::speculate::{Chooser, Speculation};
 use super::stop::Watched;
-use super::{Finish, Request, Sample, SamplerError, Sampling};
-use crate::model::{Cache, Picked, Row, Span, Threads, Workspace};
+use super::{Finish, Request, Sample, SamplerError};
+use crate::model::{Picked, Row, Span, Threads};
 use crate::tokenizer::Stream;
 
 /// A batch of running sequences with the cache they live in.
-pub(super) struct Lane<'e> {
-    engine: &'e Engine,
+pub(super) struct Lane<'e, B: Backend> {
+    engine: &'e Engine<B>,
+    model: &'e B,
     batch: usize,
     threads: Threads,
-    pub(super) cache: Cache,
-    work: Workspace,
+    pub(super) cache: B::Cache,
+    work: B::Work,
     chooser: Chooser,
     pub(super) speculation: Speculation,
 }
 
-/// A prompt in the cache, with the logits of its first new token: (vocab).
-struct Prompt<'a> {
+/// A prompt in the cache, with the logits of its first new token.
+struct Prompt<'a, B: Backend> {
     request: &'a Request,
     ids: &'a [u32],
     span: Span,
-    logits: Vec<f32>,
+    logits: B::Kept,
     stream: Stream,
 }
 
 /// A prompt on its way: first into the cache, then to its samples.
-struct Opening<'a> {
+struct Opening<'a, B: Backend> {
     work: &'a Work<'a>,
     /// Until it is whole, the span and how much of it is filled.
     span: Span,
     fed: usize,
     /// Once it is whole.
-    prompt: Option<Arc<Prompt<'a>>>,
+    prompt: Option<Arc<Prompt<'a, B>>>,
     started: usize,
 }
 
 /// One sample being written.
-struct Sequence<'a> {
-    prompt: Arc<Prompt<'a>>,
+struct Sequence<'a, B: Backend> {
+    prompt: Arc<Prompt<'a, B>>,
     index: u32,
     noise: Noise,
     own: Span,
@@ -64,17 +65,25 @@ struct Sequence<'a> {
     outcome: Result<Option<Finish>, SamplerError>,
 }
 
-impl<'e> Lane<'e> {
-    pub(super) fn new(engine: &'e Engine, batch: usize, threads: Threads) -> Lane<'e> {
-        Lane {
+impl<'e, B: Backend> Lane<'e, B> {
+    /// A lane of `batch` sequences on `model`, with a cache of at most `cache_bytes`.
+    pub(super) fn new(
+        engine: &'e Engine<B>,
+        model: &'e B,
+        batch: usize,
+        cache_bytes: usize,
+        threads: Threads,
+    ) -> Result<Lane<'e, B>, SamplerError> {
+        Ok(Lane {
             engine,
+            model,
             batch,
             threads,
-            cache: engine.model.cache(),
-            work: engine.model.workspace(threads),
-            chooser: Chooser::new(engine.options.decode, engine.model.heads()),
+            cache: model.cache(cache_bytes)?,
+            work: model.workspace(threads),
+            chooser: Chooser::new(engine.options.decode, model.heads()),
             speculation: Speculation::default(),
-        }
+        })
     }
 
     /// Works until the queue is empty. `done` returns false to stop.
@@ -83,8 +92,8 @@ impl<'e> Lane<'e> {
         queue: &'e Queue<'e>,
         done: &mut dyn FnMut(Sample) -> bool,
     ) -> Result<(), SamplerError> {
-        let mut opening: Option<Opening> = None;
-        let mut active: Vec<Sequence> = Vec::new();
+        let mut opening: Option<Opening<B>> = None;
+        let mut active: Vec<Sequence<B>> = Vec::new();
         loop {
             if queue.stopped() {
                 return Err(SamplerError::Stopped);
@@ -102,7 +111,8 @@ impl<'e> Lane<'e> {
                     Some(&index) => {
                         open.started += 1;
                         let mut sequence = Sequence::new(Arc::clone(prompt), index, self.engine);
-                        sequence.accept_all(&prompt.logits, self.engine);
+                        let first = self.model.draw_kept(&prompt.logits, sequence.draw(0, 0), self.engine.sampling)?;
+                        sequence.accept_all(1, |_| first, self.engine);
                         active.extend(self.settle(sequence, done)?);
                     }
                     None => {
@@ -124,18 +134,18 @@ impl<'e> Lane<'e> {
         }
     }
 
-    fn open(&mut self, work: &'e Work<'e>) -> Opening<'e> {
+    fn open(&mut self, work: &'e Work<'e>) -> Opening<'e, B> {
         let mut span = Span::default();
-        self.cache.grow(&mut span, work.ids.len());
+        B::grow(&mut self.cache, &mut span, work.ids.len());
         Opening { work, span, fed: 0, prompt: None, started: 0 }
     }
 
     /// Passes a sequence on when it is finished, and back when it is not.
     fn settle<'a>(
         &mut self,
-        mut sequence: Sequence<'a>,
+        mut sequence: Sequence<'a, B>,
         done: &mut dyn FnMut(Sample) -> bool,
-    ) -> Result<Option<Sequence<'a>>, SamplerError> {
+    ) -> Result<Option<Sequence<'a, B>>, SamplerError> {
         let Some(finish) = std::mem::replace(&mut sequence.outcome, Ok(None))? else { return Ok(Some(sequence)) };
         if finish != Finish::Stop {
             sequence.text.push(&sequence.stream.finish(&self.engine.tokenizer)?);
@@ -147,23 +157,23 @@ impl<'e> Lane<'e> {
             tokens: Some(sequence.tokens.len() as u32),
             finish,
         };
-        self.cache.release(sequence.own);
+        B::release(&mut self.cache, sequence.own);
         self.retire(Some(sequence.prompt));
         if done(sample) { Ok(None) } else { Err(SamplerError::Stopped) }
     }
 
     /// Gives a prompt's blocks back when nobody needs them any more.
-    fn retire(&mut self, prompt: Option<Arc<Prompt>>) {
+    fn retire(&mut self, prompt: Option<Arc<Prompt<B>>>) {
         if let Some(prompt) = prompt.and_then(Arc::into_inner) {
-            self.cache.release(prompt.span);
+            B::release(&mut self.cache, prompt.span);
         }
     }
 
     /// One forward: every sequence's last token and its drafts, and a piece of the prompt that is being opened. Then
     /// each sequence takes the tokens that follow.
-    fn step(&mut self, active: &mut [Sequence], filling: Option<&mut Opening<'e>>) -> Result<(), SamplerError> {
+    fn step(&mut self, active: &mut [Sequence<B>], filling: Option<&mut Opening<'e, B>>) -> Result<(), SamplerError> {
         let begun = Instant::now();
-        let model = &self.engine.model;
+        let (model, sampling) = (self.model, self.engine.sampling);
         let speculate = self.chooser.speculate(active.len());
         let nothing = Span::default();
 
@@ -176,7 +186,7 @@ impl<'e> Lane<'e> {
             }
             let end = sequence.tokens.len() + sequence.drafts.len();
             let more = end.saturating_sub(sequence.own.len());
-            self.cache.grow(&mut sequence.own, more);
+            B::grow(&mut self.cache, &mut sequence.own, more);
             firsts.push(count);
             count += end - sequence.from(speculate);
         }
@@ -207,26 +217,33 @@ impl<'e> Lane<'e> {
         }
 
         model.trunk(&rows, &mut self.cache, &mut self.work)?;
-        model.head(0, &rows, Picked::All, Picked::These(&picked), &mut self.cache, &mut self.work);
-        let vocab = model.config().vocab_size;
-        let logits: &[f32] = if picked.is_empty() { &[] } else { model.logits(&mut self.work) };
-        let prompt_logits = last_of_prompt.then(|| logits[(picked.len() - 1) * vocab..].to_vec());
+        model.head(0, &rows, Picked::All, Picked::These(&picked), &mut self.cache, &mut self.work)?;
         let prompt_rows = rows.len() - count;
         drop(rows);
 
         // Every sequence chooses on rows of its own.
-        let mut choices: Vec<(&mut Sequence, &[f32])> = Vec::with_capacity(active.len());
-        let mut rest = logits;
+        let mut wanted = Vec::with_capacity(picked.len());
+        let mut choosing: Vec<(&mut Sequence<B>, usize)> = Vec::with_capacity(active.len());
         for sequence in active.iter_mut() {
-            let (own, others) = rest.split_at((1 + sequence.drafts.len()) * vocab);
-            choices.push((sequence, own));
-            rest = others;
+            let first = wanted.len();
+            wanted.extend((0..=sequence.drafts.len()).map(|ahead| sequence.draw(first + ahead, ahead)));
+            choosing.push((sequence, first));
         }
-        let engine = self.engine;
-        let choose = |(sequence, logits): (&mut Sequence, &[f32])| sequence.accept_all(logits, engine);
-        match self.threads {
-            Threads::All => choices.into_par_iter().with_max_len(1).for_each(choose),
-            Threads::One => choices.into_iter().for_each(choose),
+        let mut prompt_logits = None;
+        if !picked.is_empty() {
+            let logits = model.logits(&mut self.work, &wanted, sampling)?;
+            let engine = self.engine;
+            let choose = |(sequence, first): (&mut Sequence<B>, usize)| {
+                let draws = &wanted[first..=first + sequence.drafts.len()];
+                sequence.accept_all(draws.len(), |ahead| logits.draw(draws[ahead], sampling), engine);
+            };
+            match self.threads {
+                Threads::All => choosing.into_par_iter().with_max_len(1).for_each(choose),
+                Threads::One => choosing.into_iter().for_each(choose),
+            }
+            if last_of_prompt {
+                prompt_logits = Some(logits.keep(picked.len() - 1)?);
+            }
         }
         let taken: usize = active.iter().map(|sequence| sequence.taken).sum();
         if speculate {
@@ -236,7 +253,7 @@ impl<'e> Lane<'e> {
         }
 
         if self.chooser.may() && (speculate || prompt_rows > 0) {
-            self.draft(active, speculate, &firsts, filling.as_deref(), prompt_rows);
+            self.draft(active, speculate, &firsts, filling.as_deref(), prompt_rows)?;
         }
         if prompt_rows == 0 {
             self.chooser.note(active.len(), speculate, taken, begun.elapsed());
@@ -261,13 +278,13 @@ impl<'e> Lane<'e> {
     /// token for every sequence that goes on.
     fn draft(
         &mut self,
-        active: &mut [Sequence],
+        active: &mut [Sequence<B>],
         speculate: bool,
         firsts: &[usize],
-        filling: Option<&Opening>,
+        filling: Option<&Opening<B>>,
         prompt_rows: usize,
-    ) {
-        let model = &self.engine.model;
+    ) -> Result<(), SamplerError> {
+        let model = self.model;
         let nothing = Span::default();
         let (mut rows, mut from, mut picked): (Vec<Row>, Vec<usize>, Vec<usize>) = Default::default();
         let mut drafting = Vec::new();
@@ -294,18 +311,20 @@ impl<'e> Lane<'e> {
             }
         }
         let mut drafts: Vec<Vec<Option<u32>>> = Vec::with_capacity(model.heads() - 1);
-        let (vocab, sampling) = (model.config().vocab_size, self.engine.sampling);
+        let sampling = self.engine.sampling;
         for head in 1..model.heads() {
             let (from, picked) = (Picked::These(&from), Picked::These(&picked));
-            model.head(head, &rows, from, picked, &mut self.cache, &mut self.work);
+            model.head(head, &rows, from, picked, &mut self.cache, &mut self.work)?;
             if drafting.is_empty() {
                 continue;
             }
-            let logits = model.logits(&mut self.work);
-            let draw = |(&i, logits): (&usize, &[f32])| active[i].draw(logits, head - 1, sampling).ok();
+            let draws: Vec<Draw> =
+                drafting.iter().enumerate().map(|(row, &i)| active[i].draw(row, head - 1)).collect();
+            let logits = model.logits(&mut self.work, &draws, sampling)?;
+            let draw = |&draw: &Draw| logits.draw(draw, sampling).ok();
             drafts.push(match self.threads {
-                Threads::All => drafting.par_iter().zip(logits.par_chunks_exact(vocab)).map(draw).collect(),
-                Threads::One => drafting.iter().zip(logits.chunks_exact(vocab)).map(draw).collect(),
+                Threads::All => draws.par_iter().map(draw).collect(),
+                Threads::One => draws.iter().map(draw).collect(),
             });
         }
         let context = model.config().max_seq_len;
@@ -317,11 +336,12 @@ impl<'e> Lane<'e> {
             sequence.drafts.clear();
             sequence.drafts.extend(drafts.iter().map_while(|drafts| drafts[at]).take(room.saturating_sub(1)));
         }
+        Ok(())
     }
 }
 
-impl<'a> Sequence<'a> {
-    fn new(prompt: Arc<Prompt<'a>>, index: u32, engine: &Engine) -> Sequence<'a> {
+impl<'a, B: Backend> Sequence<'a, B> {
+    fn new(prompt: Arc<Prompt<'a, B>>, index: u32, engine: &Engine<B>) -> Sequence<'a, B> {
         Sequence {
             noise: Noise::new(engine.sampling.seed, &prompt.request.task, index),
             stream: prompt.stream.clone(),
@@ -356,28 +376,23 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// Chooses the token `ahead` positions after the next one from its logits, (vocab).
-    fn draw(&self, logits: &[f32], ahead: usize, sampling: Sampling) -> Result<u32, SamplerError> {
-        let position = self.position() + ahead;
-        nucleus::sample(logits, sampling, self.noise, position).map_err(|nucleus::NotFinite| SamplerError::NotFinite {
-            task: self.prompt.request.task.clone(),
-            index: self.index,
-            position,
-        })
+    /// The draw from `row` of the token `ahead` positions after the next one.
+    fn draw(&self, row: usize, ahead: usize) -> Draw {
+        Draw { row, noise: self.noise, position: self.position() + ahead }
     }
 
-    /// Takes the token after the last one and, as long as the drafts hold, those after the drafts. `logits`:
-    /// (1 + drafts, vocab).
-    fn accept_all(&mut self, logits: &[f32], engine: &Engine) {
+    /// Takes the token after the last one and, as long as the drafts hold, those after the drafts: as many as `most`,
+    /// of which `draw` says the i-th.
+    fn accept_all(&mut self, most: usize, draw: impl Fn(usize) -> Drawn, engine: &Engine<B>) {
         self.taken = 0;
-        let vocab = engine.model.config().vocab_size;
-        for (i, logits) in logits.chunks_exact(vocab).enumerate() {
-            let token = match self.draw(logits, 0, engine.sampling) {
-                Ok(token) => token,
-                Err(error) => {
-                    self.outcome = Err(error);
-                    return;
-                }
+        for i in 0..most {
+            let Ok(token) = draw(i) else {
+                self.outcome = Err(SamplerError::NotFinite {
+                    task: self.prompt.request.task.clone(),
+                    index: self.index,
+                    position: self.position(),
+                });
+                return;
             };
             self.taken += 1;
             self.outcome = self.accept(token, engine);
@@ -388,7 +403,7 @@ impl<'a> Sequence<'a> {
     }
 
     /// Appends a token; says why the sequence is finished, if it is.
-    fn accept(&mut self, token: u32, engine: &Engine) -> Result<Option<Finish>, SamplerError> {
+    fn accept(&mut self, token: u32, engine: &Engine<B>) -> Result<Option<Finish>, SamplerError> {
         self.tokens.push(token);
         if engine.tokenizer.is_eos(token) {
             return Ok(Some(Finish::Eos));
@@ -399,7 +414,7 @@ impl<'a> Sequence<'a> {
         if self.tokens.len() >= engine.sampling.max_tokens {
             return Ok(Some(Finish::Length));
         }
-        let full = self.position() >= engine.model.config().max_seq_len;
+        let full = self.position() >= engine.config().max_seq_len;
         Ok(full.then_some(Finish::Context))
     }
 }

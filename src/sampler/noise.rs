@@ -24,6 +24,11 @@ impl Noise {
         Noise { key: [word(0), word(1)] }
     }
 
+    /// The key, for a device that draws by itself.
+    pub fn key(self) -> [u32; 2] {
+        self.key
+    }
+
     /// A number in (0, 1), with 53 random bits, for `token` at the absolute `position`.
     pub fn uniform(self, position: usize, token: u32) -> f64 {
         let bits = philox([position as u32, token, 0, 0], self.key);

@@ -5,7 +5,7 @@ use super::noise::Noise;
 use crate::model::exp;
 
 /// The logits hold NaN or positive infinity.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct NotFinite;
 
 /// The token at `position`: the largest of logit / T + Gumbel noise over the nucleus, which is a draw from the

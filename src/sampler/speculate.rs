@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::model::Heads;
+
 /// How tokens are decoded. Never changes a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Decode {
@@ -16,6 +18,13 @@ pub enum Decode {
     /// Whichever is measured to be faster.
     #[default]
     Auto,
+}
+
+impl Decode {
+    /// The heads it needs.
+    pub fn heads(self) -> Heads {
+        if self == Decode::Plain { Heads::Next } else { Heads::All }
+    }
 }
 
 /// How well the extra heads' drafts fared.

@@ -6,6 +6,7 @@ mod architecture;
 mod checkpoint;
 mod command;
 mod compare;
+mod device;
 mod gate;
 mod hardship;
 mod harness;

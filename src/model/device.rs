@@ -1,0 +1,542 @@
+//! The same model on candle's tensors: on a GPU, and, for the tests, on candle's CPU device.
+//!
+//! Weights, cache and matrix products have the device's type (bf16, f16 or f32); the residual stream, norms, rotary
+//! embedding, softmax and all sums are f32. One thread owns the device.
+//!
+//! A library's matrix product may take another way for another number of rows, and then its sums are added in another
+//! order. So products are computed with a few row counts only, whose results were seen to be equal, bit for bit, for
+//! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them.
+
+mod ops;
+#[cfg(feature = "cuda")]
+mod launch;
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::cache::{Blocks, Span};
+use super::config::Config;
+use super::{Heads, ModelError, Picked, Row, random_values};
+use crate::checkpoint::Checkpoint;
+use ops::{Add, Attention, BLOCK, NONE, Norm, Ops, Places, Store, Swiglu, multiply};
+
+/// Row counts that are tried, rising: the last is the most rows of a step.
+const COUNTS: [usize; 6] = [16, 64, 128, 256, 512, 1024];
+
+/// Weights of one model on a device.
+pub struct Model {
+    config: Config,
+    device: Device,
+    dtype: DType,
+    embeddings: Tensor, // (vocab, dim)
+    blocks: Vec<Block>, // trunk, head 0, extra heads
+    norm: Tensor,       // (dim), f32
+    output: Tensor,     // (vocab, dim)
+    ops: Ops,
+    counts: Vec<usize>,
+    bytes: usize,
+}
+
+struct Block {
+    attention_norm: Tensor, // (dim), f32
+    qkv: Tensor,            // (dim + 2 kv_dim, dim)
+    out: Tensor,            // (dim, dim)
+    ffn_norm: Tensor,       // (dim), f32
+    gate_up: Tensor,        // (2 hidden, dim)
+    down: Tensor,           // (dim, hidden)
+}
+
+/// Keys and values: for each layer (2, slots, kv_dim).
+pub struct Cache {
+    blocks: Blocks,
+    limit: usize, // blocks that there are
+    layers: Vec<Tensor>,
+}
+
+/// What the last step left on the device.
+#[derive(Default)]
+pub struct Workspace {
+    trunk: Option<Tensor>, // (rows, dim), f32
+    x: Option<Tensor>,     // (picked, dim), f32
+}
+
+/// A draw from row `row` of logits: the key of its noise, and the position.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// The row.
+    pub row: usize,
+    /// The key of the sample's noise.
+    pub key: [u32; 2],
+    /// The position of the token that is drawn.
+    pub position: usize,
+}
+
+/// Logits on the device: (rows, vocab).
+#[derive(Clone)]
+pub struct Logits(Tensor);
+
+impl Model {
+    /// Loads a checkpoint whose names and shapes are those of `config`, tensor by tensor, onto `device`.
+    ///
+    /// # Errors
+    /// A tensor is missing, unexpected, misshapen, or holds a value that is not finite; the device fails or is full.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: Config,
+        heads: Heads,
+        device: Device,
+        dtype: DType,
+    ) -> Result<Model, ModelError> {
+        checkpoint.expect(&config.tensors())?;
+        Model::build(config, heads, device, dtype, &|name, _, device| {
+            let values = checkpoint.read_f32(name)?;
+            if !values.iter().all(|value| value.is_finite()) {
+                return Err(ModelError::NotFinite(name.to_owned()));
+            }
+            let count = values.len();
+            Ok(Tensor::from_vec(values, count, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+        })
+    }
+
+    /// The model of [`super::Model::random`].
+    ///
+    /// # Errors
+    /// The device fails or is full.
+    pub fn random(config: Config, heads: Heads, seed: u64, device: Device, dtype: DType) -> Result<Model, ModelError> {
+        Model::build(config, heads, device, dtype, &|name, shape, device| {
+            let values = random_values(name, shape, seed);
+            let count = values.len();
+            Ok(Tensor::from_vec(values, count, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+        })
+    }
+
+    /// A model with weights drawn on the device, for a benchmark: norms are one, others normal with variance 1 / width.
+    ///
+    /// # Errors
+    /// The device fails or is full.
+    pub fn drawn(config: Config, heads: Heads, device: Device, dtype: DType) -> Result<Model, ModelError> {
+        Model::build(config, heads, device, dtype, &|_, shape, device| {
+            let count: usize = shape.iter().product();
+            Ok(match shape {
+                &[_, width] => Tensor::randn(0f32, (1.0 / width as f32).sqrt(), count, device)?.to_dtype(dtype)?,
+                _ => Tensor::ones(count, dtype, device)?,
+            })
+        })
+    }
+
+    fn build(
+        config: Config,
+        heads: Heads,
+        device: Device,
+        dtype: DType,
+        read: &impl Fn(&str, &[usize], &Device) -> Result<Tensor, ModelError>,
+    ) -> Result<Model, ModelError> {
+        let &Config { dim, hidden_dim, vocab_size, .. } = &config;
+        let kv_dim = config.kv_dim();
+        let vector = |name: &str| -> Result<Tensor, ModelError> {
+            Ok(read(&format!("{name}.weight"), &[dim], &device)?.to_dtype(DType::F32)?)
+        };
+        let matrix = |parts: &[(&str, usize)], block: &str, width: usize| -> Result<Tensor, ModelError> {
+            let parts = parts.iter().map(|(part, out)| {
+                let name = format!("{block}{part}.weight");
+                Ok(read(&name, &[*out, width], &device)?.reshape((*out, width))?)
+            });
+            join(parts.collect::<Result<_, ModelError>>()?)
+        };
+        let wanted = match heads {
+            Heads::Next => config.trunk_len() + 1,
+            Heads::All => config.n_layers,
+        };
+        let mut blocks = Vec::with_capacity(wanted);
+        for name in config.blocks().iter().take(wanted) {
+            let block = format!("{name}.");
+            blocks.push(Block {
+                attention_norm: vector(&format!("{block}attention_norm"))?,
+                qkv: matrix(&[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], &block, dim)?,
+                out: matrix(&[("attention.wo", dim)], &block, dim)?,
+                ffn_norm: vector(&format!("{block}ffn_norm"))?,
+                gate_up: matrix(&[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], &block, dim)?,
+                down: matrix(&[("feed_forward.w2", dim)], &block, hidden_dim)?,
+            });
+        }
+        let turns: Vec<f32> =
+            super::block::turns(&config).into_iter().flat_map(|(cos, sin)| [cos, sin]).collect();
+        let ops = Ops {
+            head_dim: config.head_dim(),
+            table: Tensor::from_vec(turns, (config.max_seq_len, config.head_dim() / 2, 2), &device)?,
+            #[cfg(feature = "cuda")]
+            kernels: match &device {
+                Device::Cuda(cuda) => Some(launch::Kernels::compile(cuda, dtype, config.head_dim())?),
+                _ => None,
+            },
+        };
+        let mut model = Model {
+            embeddings: matrix(&[("tok_embeddings", vocab_size)], "", dim)?,
+            output: matrix(&[("output", vocab_size)], "", dim)?,
+            norm: vector("norm")?,
+            blocks,
+            ops,
+            counts: Vec::new(),
+            bytes: 0,
+            device,
+            dtype,
+            config,
+        };
+        model.bytes = model.matrices().map(|m| m.elem_count() * dtype.size_in_bytes()).sum();
+        model.counts = model.equal_counts()?;
+        Ok(model)
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Tensor> {
+        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.out, &block.gate_up, &block.down]);
+        blocks.chain([&self.embeddings, &self.output])
+    }
+
+    /// The row counts whose products are the same bits as those of the largest, wherever a row stands. The largest
+    /// must hold against itself with its rows in another order.
+    fn equal_counts(&self) -> Result<Vec<usize>, ModelError> {
+        let largest = COUNTS[COUNTS.len() - 1];
+        let mut equal = COUNTS.to_vec();
+        let mut tried = std::collections::HashSet::new();
+        for weight in self.matrices() {
+            if !tried.insert(weight.dims().to_vec()) {
+                continue;
+            }
+            let width = weight.dim(1)?;
+            let x: Vec<f32> = (0..largest * width).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
+            let x = Tensor::from_vec(x, (largest, width), &self.device)?.to_dtype(self.dtype)?;
+            let bits = |x: &Tensor| -> Result<Vec<f32>, ModelError> {
+                Ok(multiply(x, weight)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+            };
+            let out = weight.dim(0)?;
+            let all = bits(&x)?;
+            let half = largest / 2;
+            let turned = Tensor::cat(&[x.narrow(0, half, half)?, x.narrow(0, 0, half)?], 0)?;
+            let turned = bits(&turned)?;
+            if turned[..half * out] != all[half * out..] || turned[half * out..] != all[..half * out] {
+                return Err(ModelError::Device(
+                    "its matrix products depend on where a row stands, so that samples would not be reproducible"
+                        .to_owned(),
+                ));
+            }
+            let mut kept = Vec::new();
+            for count in equal {
+                let part = bits(&x.narrow(0, largest - count, count)?.contiguous()?)?;
+                if part[..] == all[(largest - count) * out..] {
+                    kept.push(count);
+                }
+            }
+            equal = kept;
+        }
+        Ok(equal)
+    }
+
+    /// The next row count that holds.
+    fn padded(&self, rows: usize) -> usize {
+        let next = self.counts.iter().copied().find(|&count| count >= rows);
+        next.unwrap_or(COUNTS[COUNTS.len() - 1])
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Heads that were loaded.
+    pub fn heads(&self) -> usize {
+        self.blocks.len() - self.config.trunk_len()
+    }
+
+    /// Bytes of the weights.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The most rows of one step.
+    pub fn max_rows(&self) -> usize {
+        COUNTS[COUNTS.len() - 1]
+    }
+
+    /// Bytes that `positions` consecutive positions take in the cache.
+    pub fn cache_bytes(&self, positions: usize) -> usize {
+        positions.div_ceil(BLOCK) * BLOCK * 2 * self.config.kv_dim() * self.blocks.len() * self.dtype.size_in_bytes()
+    }
+
+    /// Bytes that a step of `rows` rows needs at once, `picked` of them with logits.
+    pub fn workspace_bytes(&self, rows: usize, picked: usize) -> usize {
+        let &Config { dim, hidden_dim, vocab_size, .. } = &self.config;
+        let (rows, picked) = (self.padded(rows), self.padded(picked));
+        rows * (8 * dim + self.dtype.size_in_bytes() * (3 * dim + 2 * self.config.kv_dim() + 3 * hidden_dim))
+            + picked * vocab_size * self.dtype.size_in_bytes()
+    }
+
+    /// A cache of `bytes`.
+    ///
+    /// # Errors
+    /// The device is full.
+    pub fn cache(&self, bytes: usize) -> Result<Cache, ModelError> {
+        let blocks = bytes.div_ceil(self.cache_bytes(1));
+        let shape = (2, blocks * BLOCK, self.config.kv_dim());
+        let layer = |_| Tensor::zeros(shape, self.dtype, &self.device);
+        let layers = (0..self.blocks.len()).map(layer).collect::<Result<_, _>>()?;
+        Ok(Cache { blocks: Blocks::limited(blocks), limit: blocks, layers })
+    }
+
+    /// Embeds the rows' tokens and runs the blocks below the heads. Keys and values go into the cache.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary; the device fails.
+    pub fn trunk(&self, rows: &[Row], cache: &mut Cache, work: &mut Workspace) -> Result<(), ModelError> {
+        let vocab_size = self.config.vocab_size;
+        if let Some(&Row { token, .. }) = rows.iter().find(|row| row.token as usize >= vocab_size) {
+            return Err(ModelError::Token { token, vocab_size });
+        }
+        let mut parts = Vec::new();
+        for rows in rows.chunks(self.max_rows()) {
+            let tokens = self.numbers(rows.iter().map(|row| row.token))?;
+            let mut x = self.embeddings.index_select(&tokens, 0)?.to_dtype(DType::F32)?;
+            let (plan, places) = self.plan(rows, Picked::All)?;
+            for layer in 0..self.config.trunk_len() {
+                x = self.forward(layer, x, &plan, places, None, cache)?;
+            }
+            parts.push(x.narrow(0, 0, rows.len())?);
+        }
+        work.trunk = Some(join(parts)?);
+        Ok(())
+    }
+
+    /// Runs head `head` over `rows`, of which the i-th is row `from[i]` of the last [`trunk`](Self::trunk), and keeps
+    /// the hidden states of the picked ones.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn head(
+        &self,
+        head: usize,
+        rows: &[Row],
+        from: Picked,
+        picked: Picked,
+        cache: &mut Cache,
+        work: &mut Workspace,
+    ) -> Result<(), ModelError> {
+        let Some(trunk) = &work.trunk else { return Err(ModelError::Device("no trunk was run".to_owned())) };
+        let picked: Vec<usize> = (0..picked.len(rows.len())).map(|i| picked.row(i)).collect();
+        let mut parts = Vec::new();
+        for (piece, rows) in rows.chunks(self.max_rows()).enumerate() {
+            let first = piece * self.max_rows();
+            let here = |&&row: &&usize| (first..first + rows.len()).contains(&row);
+            let picked: Vec<usize> = picked.iter().filter(here).map(|row| row - first).collect();
+            let (plan, places) = self.plan(rows, Picked::These(&picked))?;
+            let from = self.numbers((first..first + rows.len()).map(|i| from.row(i) as u32))?;
+            let chosen = self.numbers(picked.iter().map(|&row| row as u32))?;
+            let layer = self.config.trunk_len() + head;
+            let x = trunk.index_select(&from, 0)?;
+            if picked.is_empty() {
+                self.remember(layer, &x, &plan, places, cache)?;
+                continue;
+            }
+            let x = self.forward(layer, x, &plan, places, Some(&chosen), cache)?;
+            parts.push(x.narrow(0, 0, picked.len())?);
+        }
+        work.x = if parts.is_empty() { None } else { Some(join(parts)?) };
+        Ok(())
+    }
+
+    /// Logits of the hidden states that the last [`head`](Self::head) left: (picked, vocab).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn logits(&self, work: &Workspace) -> Result<Logits, ModelError> {
+        let Some(x) = &work.x else { return Err(ModelError::Device("no head was run".to_owned())) };
+        let mut parts = Vec::new();
+        let count = x.dim(0)?;
+        for first in (0..count).step_by(self.max_rows()) {
+            let len = self.max_rows().min(count - first);
+            let x = x.index_select(&self.numbers((first..first + len).map(|row| row as u32))?, 0)?;
+            let normed = x.apply_op2_no_bwd(&self.norm, &self.rms_norm())?;
+            parts.push(multiply(&normed, &self.output)?.narrow(0, 0, len)?);
+        }
+        Ok(Logits(join(parts)?))
+    }
+
+    /// A token for each of `draws`, `None` in place of one whose logits are not numbers. Only the tokens leave the
+    /// device. `None` where tokens cannot be drawn on it.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn draw(
+        &self,
+        logits: &Logits,
+        draws: &[Draw],
+        temperature: f64,
+        top_p: f64,
+    ) -> Result<Option<Vec<Option<u32>>>, ModelError> {
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            if draws.is_empty() {
+                return Ok(Some(Vec::new()));
+            }
+            let numbers: Vec<u32> =
+                draws.iter().flat_map(|draw| [draw.row as u32, draw.key[0], draw.key[1], draw.position as u32]).collect();
+            let numbers = Tensor::from_vec(numbers, draws.len() * 4, &self.device)?;
+            let op = ops::DrawTokens { ops: &self.ops, temperature, top_p };
+            let tokens = logits.0.apply_op2_no_bwd(&numbers, &op)?.to_vec1::<u32>()?;
+            return Ok(Some(tokens.into_iter().map(|token| (token != NONE).then_some(token)).collect()));
+        }
+        let _ = (logits, draws, temperature, top_p);
+        Ok(None)
+    }
+
+    /// The rows of logits, off the device: (rows, vocab).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn fetch(&self, logits: &Logits) -> Result<Vec<f32>, ModelError> {
+        Ok(logits.0.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// One row of logits, to be kept: (1, vocab).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn keep(&self, logits: &Logits, row: usize) -> Result<Logits, ModelError> {
+        Ok(Logits(logits.0.narrow(0, row, 1)?.contiguous()?))
+    }
+
+    /// Every loaded head's logits of every position of one sequence: (heads, positions, vocab).
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary; the device fails.
+    pub fn all_logits(&self, ids: &[u32]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let mut cache = self.cache(self.cache_bytes(ids.len()))?;
+        let (prefix, mut own, mut work) = (Span::default(), Span::default(), Workspace::default());
+        cache.grow(&mut own, ids.len());
+        let row = |(position, &token)| Row { token, position, prefix: &prefix, own: &own };
+        let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
+        self.trunk(&rows, &mut cache, &mut work)?;
+        let of_head = |head| {
+            self.head(head, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
+            self.fetch(&self.logits(&work)?)
+        };
+        (0..self.heads()).map(of_head).collect()
+    }
+
+    fn rms_norm(&self) -> Norm<'_> {
+        Norm { ops: &self.ops, eps: self.config.norm_eps, dtype: self.dtype }
+    }
+
+    /// Numbers on the device, padded with zeros to a count of rows that holds.
+    fn numbers(&self, numbers: impl Iterator<Item = u32>) -> Result<Tensor, ModelError> {
+        let mut numbers: Vec<u32> = numbers.collect();
+        numbers.resize(self.padded(numbers.len()), 0);
+        let count = numbers.len();
+        Ok(Tensor::from_vec(numbers, count, &self.device)?)
+    }
+
+    /// What goes along with a forward; see [`Places`].
+    fn plan(&self, rows: &[Row], picked: Picked) -> Result<(Tensor, Places), ModelError> {
+        let (count, picks) = (self.padded(rows.len()), picked.len(rows.len()));
+        let mut plan = Vec::with_capacity(2 * count + 6 * self.padded(picks));
+        for row in rows {
+            plan.extend([row.position as u32, row.own.slot(row.position - row.prefix.len()) as u32]);
+        }
+        plan.resize(2 * count, NONE);
+        let queries = plan.len();
+        let mut blocks: Vec<u32> = Vec::new();
+        let mut begins: HashMap<usize, u32> = HashMap::new();
+        let mut begin = |span: &Span| {
+            *begins.entry(std::ptr::from_ref(span).addr()).or_insert_with(|| {
+                blocks.extend(span.blocks().iter().map(|&block| block as u32));
+                (blocks.len() - span.blocks().len()) as u32
+            })
+        };
+        for i in 0..picks {
+            let row = &rows[picked.row(i)];
+            let own = row.position + 1 - row.prefix.len();
+            let (prefix, len) = (begin(row.prefix), row.prefix.len() as u32);
+            plan.extend([picked.row(i) as u32, prefix, len, begin(row.own), own as u32]);
+        }
+        plan.resize(queries + 5 * self.padded(picks), NONE);
+        let order = plan.len();
+        let mut together: Vec<usize> = (0..picks).collect();
+        together.sort_by_key(|&i| std::ptr::from_ref(rows[picked.row(i)].prefix).addr());
+        plan.extend(together.into_iter().map(|i| i as u32));
+        plan.extend(picks as u32..self.padded(picks) as u32);
+        let places = Places { queries, order, blocks: plan.len(), picked: self.padded(picks) };
+        plan.extend(blocks);
+        let len = plan.len();
+        Ok((Tensor::from_vec(plan, len, &self.device)?, places))
+    }
+
+    /// The first part of a block: x (rows, dim), f32 → (rows, dim + 2 kv_dim). Keys and values go into the cache.
+    fn remember(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        plan: &Tensor,
+        places: Places,
+        cache: &mut Cache,
+    ) -> Result<Tensor, ModelError> {
+        if cache.blocks.made() > cache.limit {
+            return Err(ModelError::OutOfMemory); // a slot that does not exist must not be written
+        }
+        let block = &self.blocks[layer];
+        let normed = x.apply_op2_no_bwd(&block.attention_norm, &self.rms_norm())?;
+        let qkv = multiply(&normed, &block.qkv)?;
+        let rows = plan.narrow(0, 0, places.queries)?;
+        cache.layers[layer].inplace_op3(&qkv, &rows, &Store { ops: &self.ops, dim: self.config.dim })?;
+        Ok(qkv)
+    }
+
+    /// One block: x (rows, dim), f32 → (picked, dim), f32; `chosen` are the picked rows' numbers.
+    fn forward(
+        &self,
+        layer: usize,
+        x: Tensor,
+        plan: &Tensor,
+        places: Places,
+        chosen: Option<&Tensor>,
+        cache: &mut Cache,
+    ) -> Result<Tensor, ModelError> {
+        let qkv = self.remember(layer, &x, plan, places, cache)?;
+        let (block, cache, ops) = (&self.blocks[layer], &cache.layers[layer], &self.ops);
+        let x = match chosen {
+            Some(chosen) => x.index_select(chosen, 0)?,
+            None => x,
+        };
+        let attended = qkv.apply_op3_no_bwd(cache, plan, &Attention { ops, places, dim: self.config.dim })?;
+        x.inplace_op2(&multiply(&attended, &block.out)?, &Add(ops))?;
+
+        let normed = x.apply_op2_no_bwd(&block.ffn_norm, &self.rms_norm())?;
+        let both = multiply(&normed, &block.gate_up)?; // (picked, 2 hidden)
+        let hidden = both.apply_op1_no_bwd(&Swiglu(ops))?;
+        x.inplace_op2(&multiply(&hidden, &block.down)?, &Add(ops))?;
+        Ok(x)
+    }
+}
+
+/// Rows of several pieces, one after the other.
+fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ModelError> {
+    match parts.len() {
+        1 => Ok(parts.swap_remove(0)),
+        _ => Ok(Tensor::cat(&parts, 0)?),
+    }
+}
+
+impl Cache {
+    /// Makes room for `more` further positions at the end of `span`.
+    pub fn grow(&mut self, span: &mut Span, more: usize) {
+        self.blocks.grow(span, more);
+    }
+
+    /// Takes back a span's blocks.
+    pub fn release(&mut self, span: Span) {
+        self.blocks.release(span);
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.elem_count() * layer.dtype().size_in_bytes()).sum()
+    }
+}

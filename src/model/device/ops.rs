@@ -1,0 +1,326 @@
+//! What a step does besides matrix products, as operations on candle's tensors: in Rust on candle's CPU device, where
+//! the tests hold them against the CPU engine, and as kernels (`kernels.cu`) on CUDA.
+
+#![cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "some of it is for the kernels alone"))]
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, Tensor,
+    bail,
+};
+
+#[cfg(feature = "cuda")]
+use super::launch::{self, Kernels};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+
+/// No row, no token.
+pub(super) const NONE: u32 = u32::MAX;
+/// Positions in a block of the cache.
+pub(super) use crate::model::cache::BLOCK;
+
+/// What all operations of one model share.
+pub(super) struct Ops {
+    pub(super) head_dim: usize,
+    pub(super) table: Tensor, // (max_seq_len, head_dim / 2, 2), f32: cos and sin of each position and pair
+    #[cfg(feature = "cuda")]
+    pub(super) kernels: Option<Kernels>,
+}
+
+impl Ops {
+    /// Calls `f` with the rotary table on the CPU.
+    fn with_table<R>(&self, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+        let (storage, layout) = self.table.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(table) => f(floats(table, layout)?),
+            _ => bail!("the rotary table is not on the CPU"),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn kernels(&self) -> Result<&Kernels> {
+        match &self.kernels {
+            Some(kernels) => Ok(kernels),
+            None => bail!("these operations were not compiled for a GPU"),
+        }
+    }
+}
+
+/// The numbers of a contiguous f32 tensor on the CPU.
+fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&storage.as_slice::<f32>()?[from..to]),
+        None => bail!("a contiguous tensor is wanted"),
+    }
+}
+
+fn floats_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (layout.contiguous_offsets(), storage) {
+        (Some((from, to)), CpuStorage::F32(values)) => Ok(&mut values[from..to]),
+        _ => bail!("a contiguous f32 tensor is wanted"),
+    }
+}
+
+fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [u32]> {
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&storage.as_slice::<u32>()?[from..to]),
+        None => bail!("a contiguous tensor is wanted"),
+    }
+}
+
+/// x (rows, dim), f32, += y (rows, dim).
+pub(super) struct Add<'a>(pub(super) &'a Ops);
+
+impl InplaceOp2 for Add<'_> {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, x_at: &Layout, y: &CpuStorage, y_at: &Layout) -> Result<()> {
+        floats_mut(x, x_at)?.iter_mut().zip(floats(y, y_at)?).for_each(|(x, y)| *x += y);
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &mut CudaStorage, x_at: &Layout, y: &CudaStorage, _: &Layout) -> Result<()> {
+        launch::add(self.0, x, y, x_at.shape().elem_count())
+    }
+}
+
+/// Root-mean-square norm of x (rows, dim), f32, times weight (dim), f32 → (rows, dim) of `dtype`.
+pub(super) struct Norm<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) eps: f32,
+    pub(super) dtype: DType,
+}
+
+impl CustomOp2 for Norm<'_> {
+    fn name(&self) -> &'static str {
+        "norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, w: &CpuStorage, w_at: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = Vec::new();
+        crate::model::math::rms_norm(floats(x, x_at)?, floats(w, w_at)?, self.eps, &mut out);
+        Ok((CpuStorage::F32(out), x_at.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, x_at: &Layout, w: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        let out = launch::norm(self.ops, x, w, x_at.shape().dims2()?, self.eps, self.dtype)?;
+        Ok((out, x_at.shape().clone()))
+    }
+}
+
+/// silu(gate) · up: (rows, 2 hidden) → (rows, hidden).
+pub(super) struct Swiglu<'a>(pub(super) &'a Ops);
+
+impl CustomOp1 for Swiglu<'_> {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(&self, both: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, wide) = at.shape().dims2()?;
+        let mut out = vec![0f32; rows * wide / 2];
+        for (out, both) in out.chunks_exact_mut(wide / 2).zip(floats(both, at)?.chunks_exact(wide)) {
+            crate::model::math::swiglu(both, out);
+        }
+        Ok((CpuStorage::F32(out), Shape::from((rows, wide / 2))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, both: &CudaStorage, at: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (rows, wide) = at.shape().dims2()?;
+        let out = launch::swiglu(self.0, both, rows, wide / 2)?;
+        Ok((out, Shape::from((rows, wide / 2))))
+    }
+}
+
+/// Turns the pair (2i, 2i + 1) of a head to `position`; `table`: (positions, head_dim / 2, cos and sin).
+fn turned(pair: [f32; 2], table: &[f32], head_dim: usize, position: usize, i: usize) -> [f32; 2] {
+    let at = (position * head_dim / 2 + i) * 2;
+    let (cos, sin) = (table[at], table[at + 1]);
+    [pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos]
+}
+
+/// Writes turned keys and values of qkv (rows, dim + 2 kv_dim) to the cache (2, slots, kv_dim). `rows`: (position,
+/// slot) of each row, with no slot where there is no row.
+pub(super) struct Store<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) dim: usize,
+}
+
+impl InplaceOp3 for Store<'_> {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn cpu_fwd(
+        &self,
+        cache: &mut CpuStorage,
+        at: &Layout,
+        qkv: &CpuStorage,
+        qkv_at: &Layout,
+        rows: &CpuStorage,
+        rows_at: &Layout,
+    ) -> Result<()> {
+        let (_, slots, kv_dim) = at.shape().dims3()?;
+        let (keys, values) = floats_mut(cache, at)?.split_at_mut(slots * kv_dim);
+        let (qkv, head_dim) = (floats(qkv, qkv_at)?, self.ops.head_dim);
+        let places = numbers(rows, rows_at)?.as_chunks::<2>().0;
+        self.ops.with_table(|table| {
+            for (qkv, &[position, slot]) in qkv.chunks_exact(self.dim + 2 * kv_dim).zip(places) {
+                if slot == NONE {
+                    continue;
+                }
+                let (key, value) = qkv[self.dim..].split_at(kv_dim);
+                let place = slot as usize * kv_dim..(slot as usize + 1) * kv_dim;
+                let pairs = keys[place.clone()].as_chunks_mut::<2>().0.iter_mut().zip(key.as_chunks::<2>().0);
+                for (i, (to, &pair)) in pairs.enumerate() {
+                    *to = turned(pair, table, head_dim, position as usize, i % (head_dim / 2));
+                }
+                values[place].copy_from_slice(value);
+            }
+            Ok(())
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        cache: &mut CudaStorage,
+        at: &Layout,
+        qkv: &CudaStorage,
+        qkv_at: &Layout,
+        rows: &CudaStorage,
+        _: &Layout,
+    ) -> Result<()> {
+        let (_, slots, kv_dim) = at.shape().dims3()?;
+        launch::store(self.ops, cache, qkv, rows, qkv_at.shape().dims2()?.0, [self.dim, kv_dim, slots])
+    }
+}
+
+/// Where things lie in the numbers that go along with a forward.
+///
+/// First (position, slot) of each row; then for each picked row its row, and begin and length of its prefix and of
+/// its own positions in the list of blocks; then the picked rows, those of a prompt together; then the blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) queries: usize,
+    pub(super) order: usize,
+    pub(super) blocks: usize,
+    /// Picked rows, padding included.
+    pub(super) picked: usize,
+}
+
+/// Causal attention of the picked rows over their positions in the cache (2, slots, kv_dim), with queries from qkv
+/// (rows, dim + 2 kv_dim) and the numbers that [`Places`] tells of → (picked, dim).
+pub(super) struct Attention<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) places: Places,
+    pub(super) dim: usize,
+}
+
+impl CustomOp3 for Attention<'_> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        qkv: &CpuStorage,
+        qkv_at: &Layout,
+        cache: &CpuStorage,
+        cache_at: &Layout,
+        plan: &CpuStorage,
+        plan_at: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (dim, head_dim, places) = (self.dim, self.ops.head_dim, self.places);
+        let (_, slots, kv_dim) = cache_at.shape().dims3()?;
+        let (qkv, plan) = (floats(qkv, qkv_at)?, numbers(plan, plan_at)?);
+        let (keys, values) = floats(cache, cache_at)?.split_at(slots * kv_dim);
+        let mut all = vec![0f32; places.picked * dim];
+        self.ops.with_table(|table| {
+            for (out, query) in all.chunks_exact_mut(dim).zip(plan[places.queries..].as_chunks::<5>().0) {
+                let [row, prefix, prefix_len, own, own_len] = query.map(|number| number as usize);
+                if query[0] == NONE {
+                    continue;
+                }
+                let slots: Vec<usize> = [(prefix, prefix_len), (own, own_len)]
+                    .into_iter()
+                    .flat_map(|(begin, len)| (0..len).map(move |i| (begin, i)))
+                    .map(|(begin, i)| plan[places.blocks + begin + i / BLOCK] as usize * BLOCK + i % BLOCK)
+                    .collect();
+                for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
+                    let part = head / (dim / kv_dim) * head_dim;
+                    let query = &qkv[row * (dim + 2 * kv_dim) + head * head_dim..][..head_dim];
+                    let position = plan[2 * row] as usize;
+                    let pairs = query.as_chunks::<2>().0.iter().enumerate();
+                    let query: Vec<f32> =
+                        pairs.flat_map(|(i, &pair)| turned(pair, table, head_dim, position, i)).collect();
+                    let score = |&slot: &usize| {
+                        let key = &keys[slot * kv_dim + part..][..head_dim];
+                        crate::model::math::dot(&query, key) / (head_dim as f32).sqrt()
+                    };
+                    let scores: Vec<f32> = slots.iter().map(score).collect();
+                    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let weights: Vec<f32> = scores.iter().map(|&score| crate::model::exp(score - largest)).collect();
+                    let total: f32 = weights.iter().sum();
+                    for (slot, weight) in slots.iter().zip(&weights) {
+                        let value = &values[slot * kv_dim + part..][..head_dim];
+                        out.iter_mut().zip(value).for_each(|(out, v)| *out += weight * v);
+                    }
+                    out.iter_mut().for_each(|v| *v /= total);
+                }
+            }
+            Ok(())
+        })?;
+        Ok((CpuStorage::F32(all), Shape::from((places.picked, dim))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        qkv: &CudaStorage,
+        _: &Layout,
+        cache: &CudaStorage,
+        cache_at: &Layout,
+        plan: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (_, slots, kv_dim) = cache_at.shape().dims3()?;
+        let out = launch::attention(self.ops, qkv, cache, plan, self.places, [self.dim, kv_dim, slots])?;
+        Ok((out, Shape::from((self.places.picked, self.dim))))
+    }
+}
+
+/// Chooses a token for each draw from logits (rows, vocab): [`crate::model::device::Draw`] as four numbers each → ids.
+#[cfg(feature = "cuda")]
+pub(super) struct DrawTokens<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) temperature: f64,
+    pub(super) top_p: f64,
+}
+
+#[cfg(feature = "cuda")]
+impl CustomOp2 for DrawTokens<'_> {
+    fn name(&self) -> &'static str {
+        "draw"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("tokens are drawn on the CPU by the sampler")
+    }
+
+    fn cuda_fwd(&self, logits: &CudaStorage, at: &Layout, draws: &CudaStorage, of: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (_, vocab) = at.shape().dims2()?;
+        let count = of.shape().elem_count() / 4;
+        let out = launch::draw(self.ops, logits, draws, (count, vocab), self.temperature, self.top_p)?;
+        Ok((out, Shape::from(count)))
+    }
+}
+
+/// x Wᵀ: (rows, width) × (out, width) → (rows, out).
+pub(super) fn multiply(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.t()?)
+}

@@ -1,0 +1,79 @@
+//! The model for GPUs, on candle's CPU device: what it computes is what the CPU's engine computes.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device};
+use passk::checkpoint::Checkpoint;
+use passk::model::{Config, Heads, Model, device};
+use passk::prompt::Format;
+use passk::sampler::backend::Backend;
+use passk::sampler::engine::{Decode, Engine, Options};
+use passk::sampler::{Request, Sample, Sampler, Sampling};
+use passk::suite::{Micro, Suite};
+use passk::task::Task;
+
+use crate::workplace::repository;
+
+fn folder() -> std::path::PathBuf {
+    repository().join("storage/micro/models/micro-mtp")
+}
+
+/// Logits of all heads, over prompts longer than one call's rows, with grouped keys and values and without.
+#[test]
+fn logits_agree_with_the_cpu_engine() {
+    for (fixture, length) in [("heads4", 60), ("heads1", 60), ("grouped", 60)] {
+        let folder = repository().join("tests/data/checkpoints").join(fixture);
+        let checkpoint = Checkpoint::open(&folder.join("checkpoint_best.pt")).unwrap();
+        let config = Config::from_folder(&folder.join("model")).unwrap();
+        let ids: Vec<u32> = (0..length).map(|i| (i * 31 + 7) % config.vocab_size as u32).collect();
+        let ours = Model::load(&checkpoint, config.clone(), Heads::All).unwrap().all_logits(&ids).unwrap();
+        let model = device::Model::load(&checkpoint, config, Heads::All, Device::Cpu, DType::F32).unwrap();
+        let theirs = model.all_logits(&ids).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        for (head, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(ours.len(), theirs.len());
+            let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{fixture}: head {head} is off by {worst:e}");
+        }
+    }
+}
+
+const SAMPLING: Sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 24, seed: 3 };
+
+type Samples = BTreeMap<(String, u32), Sample>;
+
+fn sample<B: Backend>(mut engine: Engine<B>) -> Samples {
+    let tasks = Micro.tasks(&repository().join("storage")).unwrap();
+    let request = |task: &Task| Request {
+        task: task.id.clone(),
+        prompt: Format::Raw.prompt(task, &[], &Micro.stops()),
+        indices: (0..4).collect(),
+    };
+    let requests: Vec<Request> = tasks.iter().step_by(13).map(request).collect();
+    let plan = engine.plan(&requests).unwrap();
+    let mut samples = BTreeMap::new();
+    let mut keep = |sample: Sample| samples.insert((sample.task.to_string(), sample.index), sample).is_none();
+    engine.sample(&requests, &mut keep).unwrap();
+    assert_eq!(samples.len(), requests.len() * 4);
+    assert!(engine.cache_bytes() <= plan.cache, "{} bytes, planned were {}", engine.cache_bytes(), plan.cache);
+    samples
+}
+
+/// One row, one result: batches, drafts and several devices do not change a sample.
+#[test]
+fn samples_do_not_depend_on_their_company() {
+    let file = repository().join("storage/micro/checkpoints/baseline/checkpoint_best.pt");
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let on_candle = |batch, decode, devices| {
+        let (devices, options) = (vec![Device::Cpu; devices], Options { batch, decode, lanes: None });
+        sample(Engine::load_onto(devices, DType::F32, &checkpoint, &folder(), SAMPLING, options).unwrap())
+    };
+    let plain = on_candle(1, Decode::Plain, 1);
+    assert!(plain == on_candle(20, Decode::Plain, 1), "20 at once");
+    assert!(plain == on_candle(5, Decode::Speculative, 1), "drafts");
+    assert!(plain == on_candle(16, Decode::Auto, 2), "two devices");
+    // The CPU's engine adds in another order, so that a token may differ here and there, but hardly ever.
+    let cpu = sample(Engine::load(&checkpoint, &folder(), SAMPLING, Options::default()).unwrap());
+    let equal = plain.iter().filter(|(key, sample)| cpu[key].completion == sample.completion).count();
+    assert!(equal * 10 >= plain.len() * 9, "{equal} of {} samples are equal", plain.len());
+}
