@@ -8,8 +8,9 @@ use clap::{Args, Command, ValueEnum};
 use thiserror::Error;
 
 use crate::jail::{Isolation, Start};
+use crate::model::device::{self, Dtype};
 use crate::sampler::Sampling;
-use crate::sampler::engine::{Decode, Options};
+use crate::sampler::engine::{Decode, Options, Place};
 
 /// A contradiction that clap cannot see, in one line.
 #[derive(Debug, Error)]
@@ -73,15 +74,15 @@ pub struct EvaluateArgs {
     /// HumanEval+ or MBPP+: base and plus tests, as a second bar
     #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
     pub plus: bool,
-    /// Sequences sampled at once; never changes a sample
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub batch: usize,
-    /// Where the model runs: auto or cpu; several, e.g. cpu,cpu, share the problems; never changes a sample
+    /// Sequences sampled at once [default: as many as suit the device]; never changes a sample
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Where the model runs: auto, cpu or cuda:N; several, e.g. cuda:0,1 or cpu,cpu, share the problems
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
     pub device: Vec<String>,
-    /// Type of weights and activations: f32
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    pub dtype: String,
+    /// Type of weights and activations: f32, bf16 or f16 [default: the checkpoint's on a GPU, f32 on the CPU]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub dtype: Option<Dtype>,
     /// One token a forward, drafts by the model's extra heads, or what is measured to be faster; never changes a sample
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Decode::Auto)]
     pub decode: Decode,
@@ -184,6 +185,8 @@ pub struct Settings {
     pub plus: bool,
     /// Sequences at once, way of decoding, lanes.
     pub engine: Options,
+    /// Where the model runs.
+    pub place: Place,
     /// Asked-for level of isolation.
     pub isolation: Option<Isolation>,
     /// That `none` is agreed to.
@@ -240,7 +243,7 @@ impl EvaluateArgs {
         for (flag, value) in [
             ("num-samples", self.num_samples.map_or(1, |n| n as usize)),
             ("max-tokens", self.max_tokens),
-            ("batch", self.batch),
+            ("batch", self.batch.unwrap_or(1)),
             ("jobs", self.jobs.unwrap_or(1)),
             ("max-tasks", self.max_tasks.unwrap_or(1)),
             ("lora-rank", self.lora_rank.unwrap_or(1)),
@@ -261,6 +264,7 @@ impl EvaluateArgs {
         for label in self.label.iter().chain(&self.against) {
             check_label(label)?;
         }
+        let (engine, place) = engine(self.batch, self.decode, &self.device, self.dtype)?;
         let greedy = self.temperature == 0.0;
         let num_samples = if greedy && self.samples.is_none() { Some(1) } else { self.num_samples };
         Ok(Settings {
@@ -276,7 +280,8 @@ impl EvaluateArgs {
             split: self.split,
             stops: self.stops,
             plus: self.plus,
-            engine: Options { batch: self.batch, decode: self.decode, lanes: lanes(&self.device, &self.dtype)? },
+            engine,
+            place,
             isolation: self.isolation,
             consent: self.i_understand_that_generated_code_runs_as_me,
             python_start: self.python_start,
@@ -327,23 +332,55 @@ impl EvaluateArgs {
     }
 }
 
-/// Lanes of the engine: one for each device, or what suits the model when there is one.
-fn lanes(devices: &[String], dtype: &str) -> Result<Option<usize>, ArgsError> {
+/// How and where the engine works.
+fn engine(
+    batch: Option<usize>,
+    decode: Decode,
+    devices: &[String],
+    dtype: Option<Dtype>,
+) -> Result<(Options, Place), ArgsError> {
+    let mut ordinals = Vec::new();
     for device in devices {
-        let trouble = match device.split(':').next().unwrap_or_default() {
-            _ if ["auto", "cpu"].contains(&device.as_str()) => continue,
-            "cuda" | "metal" | "mps" => "this build of passk runs on the CPU alone",
-            _ => "there is no such device",
-        };
-        return Err(ArgsError(format!("--device {device}: {trouble}; use auto or cpu")));
-    }
-    match dtype {
-        "f32" => Ok((devices.len() > 1).then_some(devices.len())),
-        "bf16" | "f16" => {
-            Err(ArgsError(format!("--dtype {dtype}: the CPU computes in f32; weights of {dtype} are widened")))
+        let (kind, number) = device.split_once(':').map_or((device.as_str(), None), |(kind, n)| (kind, Some(n)));
+        let bad = |trouble: &str| Err(ArgsError(format!("--device {device}: {trouble}")));
+        match (kind, number) {
+            ("auto" | "cpu", None) => {}
+            ("cuda", None) => ordinals.push(0),
+            ("cuda", Some(number)) => match number.parse() {
+                Ok(number) => ordinals.push(number),
+                Err(_) => return bad("a number follows the colon, as in cuda:0"),
+            },
+            // cuda:0,1
+            _ if !ordinals.is_empty() && device.parse::<usize>().is_ok() => ordinals.extend(device.parse::<usize>()),
+            ("metal" | "mps", _) => return bad("models do not run on Apple's GPUs yet; use cpu"),
+            _ => return bad("there is no such device; use auto, cpu or cuda:N"),
         }
-        _ => Err(ArgsError(format!("--dtype {dtype}: there is no such type; use f32"))),
     }
+    if !ordinals.is_empty() && !device::BUILT {
+        return Err(ArgsError(format!(
+            "--device {}: this passk was built without CUDA; build it with --features cuda, or use cpu",
+            devices.join(",")
+        )));
+    }
+    let named_cpu = devices.iter().any(|device| device == "cpu");
+    if named_cpu && !ordinals.is_empty() {
+        return Err(ArgsError(format!("--device {}: CPU and GPU do not share a run", devices.join(","))));
+    }
+    if ordinals.is_empty() && !named_cpu && devices.len() == 1 && device::count() > 0 {
+        ordinals.push(0);
+    }
+    let place = match (ordinals.is_empty(), dtype) {
+        (false, dtype) => Place::Cuda { ordinals, dtype },
+        (true, None | Some(Dtype::F32)) => Place::Cpu,
+        (true, Some(dtype)) => {
+            return Err(ArgsError(format!(
+                "--dtype {dtype}: the CPU computes in f32, and weights of {dtype} are widened; leave it out"
+            )));
+        }
+    };
+    let suits = if place == Place::Cpu { 64 } else { 256 };
+    let lanes = (place == Place::Cpu && devices.len() > 1).then_some(devices.len());
+    Ok((Options { batch: batch.unwrap_or(suits), decode, lanes }, place))
 }
 
 /// A label is a folder's name and the first part of test names.
@@ -432,7 +469,11 @@ mod tests {
         check("--label x --pipeline a b", "--label names one run");
         check("--pipeline a b --checkpoint-pattern *.pt", "one pipeline");
         check("--checkpoint a.pt --samples canonical", "cannot be used with");
-        check("--device cuda:0", "--device cuda:0: this build of passk runs on the CPU alone");
+        check("--device metal", "--device metal: models do not run on Apple's GPUs yet");
+        check("--device cuda:x", "--device cuda:x: a number follows the colon");
+        if !device::BUILT {
+            check("--device cuda:0,1", "--device cuda:0,1: this passk was built without CUDA");
+        }
         check("--device cpu,tpu", "--device tpu: there is no such device");
         check("--dtype bf16", "the CPU computes in f32");
         check("--checkpoint a.pt --base-model m", "cannot be used with");

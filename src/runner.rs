@@ -28,6 +28,7 @@ use crate::dataset::DatasetError;
 use crate::jail::JailError;
 use crate::journal::JournalError;
 use crate::model::ConfigError;
+use crate::sampler::SamplerError;
 use crate::sampler::saved::SavedError;
 use crate::snapshot::SnapshotError;
 use crate::suite::Suite;
@@ -51,6 +52,8 @@ pub enum RunnerError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
     #[error(transparent)]
     Saved(#[from] SavedError),
     #[error(transparent)]

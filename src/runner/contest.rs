@@ -15,7 +15,7 @@ use crate::args::{Contestants, Settings, check_label};
 use crate::checkpoint;
 use crate::jail::{Jail, JailOptions, Limits, Python};
 use crate::journal::{Journal, Opening, pretty};
-use crate::model::{Config, DEVICE, DTYPE};
+use crate::model::Config;
 use crate::prompt::{Format, Prompt};
 use crate::record::{
     CeilingRecord, CheckpointRecord, Completions, Fingerprint, JailRecord, LimitsRecord, Problem, Run, SCHEMA,
@@ -220,6 +220,7 @@ impl Contest {
                 let config = Config::from_folder(folder)?;
                 let tokenizer = Tokenizer::from_folder(folder)?;
                 let text = digest_file(tokenizer.path())?;
+                let (device, dtype) = self.settings.place.arithmetic(checkpoint)?;
                 let completions = Completions::Model {
                     weights: checkpoint.digest(&mut say::hashing(&checkpoint.path))?,
                     model: short_digest(&(
@@ -229,8 +230,8 @@ impl Contest {
                         tokenizer.eos(),
                     )),
                     sampling: self.settings.sampling,
-                    device: DEVICE.to_owned(),
-                    dtype: DTYPE.to_owned(),
+                    device,
+                    dtype,
                 };
                 let record = CheckpointRecord {
                     path: checkpoint.path.display().to_string(),

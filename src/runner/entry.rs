@@ -20,7 +20,7 @@ use crate::compare::{self, Chosen, Comparison};
 use crate::journal::{Journal, JournalError, pretty};
 use crate::record::{self, CheckpointRecord, Effort, Problem, Run, SampleRecord, Summary};
 use crate::report;
-use crate::sampler::engine::Engine;
+use crate::sampler::engine;
 use crate::sampler::saved::Saved;
 use crate::sampler::{Finish, Request, Sample, Sampler, SamplerError};
 use crate::snapshot::{Snapshot, review};
@@ -136,10 +136,11 @@ impl Entry {
             _ if requests.is_empty() => Ok(loaded.insert(Box::new(Nothing)).as_mut()),
             Origin::Saved(saved) => Ok(saved),
             Origin::Checkpoint { checkpoint, folder } => {
-                let engine = Engine::load(checkpoint, folder, settings.sampling, settings.engine)
+                let (place, sampling, options) = (&settings.place, settings.sampling, settings.engine);
+                let (engine, plan) = engine::open(place, checkpoint, folder, sampling, options, requests)
                     .map_err(|error| error.to_string())?;
-                say::plan(&engine.plan(requests).map_err(|error| error.to_string())?);
-                Ok(loaded.insert(Box::new(engine)).as_mut())
+                say::plan(&plan);
+                Ok(loaded.insert(engine).as_mut())
             }
         }
     }

@@ -43,10 +43,11 @@ pub(super) fn begin(entry: &Entry, wanted: usize, kept: usize) {
 pub(super) fn plan(plan: &Plan) {
     let mb = |bytes: usize| (bytes as f64 / 1e6).ceil();
     line(&format!(
-        "memory: {} MB of weights, at most {} MB of keys and values and {} MB to compute in",
+        "memory: {} MB of weights, at most {} MB of keys and values and {} MB to compute in, {} sequences at once",
         mb(plan.weights),
         mb(plan.cache),
-        mb(plan.workspace)
+        mb(plan.workspace),
+        plan.batch
     ));
 }
 

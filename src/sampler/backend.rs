@@ -24,6 +24,8 @@ pub trait Backend: Send + Sync {
     fn heads(&self) -> usize;
     /// Bytes of the weights.
     fn bytes(&self) -> usize;
+    /// Bytes that are free for cache and workspace, where that is known.
+    fn free(&self) -> Option<usize>;
     /// Lanes that it is fastest in.
     fn lanes(&self) -> usize;
     /// The most rows of a step that is done at once.
@@ -143,6 +145,12 @@ impl Backend for model::Model {
 
     fn bytes(&self) -> usize {
         self.bytes()
+    }
+
+    fn free(&self) -> Option<usize> {
+        let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
     }
 
     /// A model whose weights stay in the processor's cache runs in as many lanes as there are threads, which never
@@ -272,6 +280,10 @@ impl Backend for device::Model {
 
     fn bytes(&self) -> usize {
         self.bytes()
+    }
+
+    fn free(&self) -> Option<usize> {
+        self.free()
     }
 
     fn lanes(&self) -> usize {

@@ -17,7 +17,8 @@ use super::lane::Lane;
 pub use super::speculate::{Decode, Speculation};
 use super::{Request, Sample, Sampler, SamplerError, Sampling};
 use crate::checkpoint::Checkpoint;
-use crate::model::{Config, Model, ModelError, Threads, device};
+use crate::model::device::Dtype;
+use crate::model::{self, Config, Model, ModelError, Threads, device};
 use crate::task::TaskId;
 use crate::tokenizer::Tokenizer;
 
@@ -41,6 +42,66 @@ impl Default for Options {
     }
 }
 
+/// Where a model runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the CPU, in f32.
+    Cpu,
+    /// On CUDA devices, each with a copy of its own.
+    Cuda {
+        /// Their numbers.
+        ordinals: Vec<usize>,
+        /// Type of the weights; `None` for the checkpoint's own.
+        dtype: Option<Dtype>,
+    },
+}
+
+impl Place {
+    /// What arithmetic a sample depends on beside the weights: kind of device, and type.
+    ///
+    /// # Errors
+    /// A device cannot be opened.
+    pub fn arithmetic(&self, checkpoint: &Checkpoint) -> Result<(String, String), SamplerError> {
+        Ok(match self {
+            Place::Cpu => (model::DEVICE.to_owned(), model::DTYPE.to_owned()),
+            Place::Cuda { ordinals, dtype } => {
+                let kind = device::kind(ordinals.first().copied().unwrap_or(0))?;
+                (kind, dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string())
+            }
+        })
+    }
+}
+
+/// Loads the weights of `checkpoint` and the tokenizer of its model folder. Returns the sampler with what sampling
+/// `requests` takes; fewer sequences run at once where memory has no room for more.
+///
+/// # Errors
+/// The folder, the tokenizer or the weights are missing or broken; a device is full or fails; a prompt does not fit.
+pub fn open(
+    place: &Place,
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    sampling: Sampling,
+    options: Options,
+    requests: &[Request],
+) -> Result<(Box<dyn Sampler>, Plan), SamplerError> {
+    fn fitted<B: Backend + 'static>(
+        mut engine: Engine<B>,
+        requests: &[Request],
+    ) -> Result<(Box<dyn Sampler>, Plan), SamplerError> {
+        let plan = engine.fit(requests)?;
+        Ok((Box::new(engine), plan))
+    }
+    match place {
+        Place::Cpu => fitted(Engine::load(checkpoint, folder, sampling, options)?, requests),
+        Place::Cuda { ordinals, dtype } => {
+            let devices = ordinals.iter().map(|&ordinal| device::open(ordinal)).collect::<Result<_, _>>()?;
+            let dtype = dtype.unwrap_or_else(|| Dtype::native(checkpoint)).into();
+            fitted(Engine::load_onto(devices, dtype, checkpoint, folder, sampling, options)?, requests)
+        }
+    }
+}
+
 /// Samples from a checkpoint.
 pub struct Engine<B: Backend = Model> {
     models: Vec<B>, // one for each device, all with the same weights
@@ -60,6 +121,8 @@ pub struct Plan {
     pub cache: usize,
     /// What steps compute in.
     pub workspace: usize,
+    /// Sequences at once.
+    pub batch: usize,
 }
 
 /// A prompt and those of its samples that one lane makes.
@@ -177,7 +240,23 @@ impl<B: Backend> Engine<B> {
             weights: self.models.iter().map(B::bytes).sum(),
             cache: lanes * per_lane,
             workspace: lanes * model.workspace_bytes(rows + PIECE, rows + 1),
+            batch: batch * lanes,
         })
+    }
+
+    /// Halves the batch until cache and workspace fit into four fifths of what is free; see [`plan`](Self::plan).
+    ///
+    /// # Errors
+    /// A prompt does not fit the model.
+    pub fn fit(&mut self, requests: &[Request]) -> Result<Plan, SamplerError> {
+        loop {
+            let plan = self.plan(requests)?;
+            let free = self.models[0].free().map_or(usize::MAX, |free| free / 5 * 4);
+            if plan.cache + plan.workspace <= free || self.options.batch <= 1 {
+                return Ok(plan);
+            }
+            self.options.batch = self.options.batch.div_ceil(2);
+        }
     }
 
     /// Lanes that work side by side.

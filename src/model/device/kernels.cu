@@ -1,5 +1,5 @@
 // What a step does besides matrix products. Compiled at run time, without any header, for one element type and head
-// size: T is float, Half or Bfloat, PACK is how many of them are loaded at once. Every sum is added in one order that
+// size: ELEMENT is float, Half or Bfloat, PACK is how many of them are loaded at once. Every sum is added in one order that
 // depends on the row alone, so that a row's result does not depend on its neighbours.
 
 typedef unsigned int u32;
@@ -8,23 +8,27 @@ typedef unsigned short u16;
 
 struct Bfloat { u16 bits; };
 struct Half { u16 bits; };
+typedef ELEMENT T;
 
 __device__ inline float wide(float x) { return x; }
 __device__ inline float wide(Bfloat x) { return __uint_as_float((u32)x.bits << 16); }
-__device__ inline float wide(Half x) {
-  float y;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
-  return y;
-}
 __device__ inline void narrow(float x, float& y) { y = x; }
 __device__ inline void narrow(float x, Bfloat& y) { // to the nearest, ties to even
   u32 bits = __float_as_uint(x);
   y.bits = x != x ? 0x7fc0 : (u16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
+#ifndef EMULATED // on the CPU, by tests/gpu/emulate.cpp
+__device__ inline float wide(Half x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
 __device__ inline void narrow(float x, Half& y) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+#endif
 
 struct __align__(PACK * sizeof(T)) Pack { T v[PACK]; };
 
+#define INF __int_as_float(0x7f800000)
 #define WARP 32
 #define ALL 0xffffffffu
 #define NONE 0xffffffffu
@@ -46,7 +50,7 @@ extern "C" __global__ void add(float* x, const T* y, u32 count) {
 }
 
 // Root-mean-square norm of each row of x (rows, dim), times weight (dim). A block of 256 threads for each row.
-extern "C" __global__ void norm(const float* x, const float* weight, T* out, u32 dim, float eps) {
+extern "C" __global__ void rms_norm(const float* x, const float* weight, T* out, u32 dim, float eps) {
   __shared__ float sums[256];
   x += (u64)blockIdx.x * dim;
   out += (u64)blockIdx.x * dim;
@@ -123,7 +127,7 @@ extern "C" __global__ void attention(T* out, const T* qkv, const T* cache, const
   __syncwarp();
 
   const int PARTS = (HEAD_DIM + WARP - 1) / WARP;
-  float sums[PARTS], largest = -INFINITY, total = 0;
+  float sums[PARTS], largest = -INF, total = 0;
   for (int part = 0; part < PARTS; part++) sums[part] = 0;
   for (int phase = 0; phase < 2; phase++) {
     const u32 begin = query[1 + 2 * phase], len = query[2 + 2 * phase];
@@ -131,7 +135,7 @@ extern "C" __global__ void attention(T* out, const T* qkv, const T* cache, const
       // 2. Scores of 32 positions.
       const u32 position = first + lane;
       u32 slot = 0;
-      float score = -INFINITY;
+      float score = -INF;
       if (position < len) {
         slot = plan[blocks + begin + position / BLOCK] * BLOCK + position % BLOCK;
         const Pack* key = (const Pack*)(cache + (u64)slot * kv_dim + kv_head * HEAD_DIM);
@@ -201,7 +205,7 @@ extern "C" __global__ void draw(const T* logits, const u32* draws, u32* out, u32
   logits += (u64)mine[0] * vocab;
 
   // 1. The largest, and whether all are numbers.
-  float most = -INFINITY;
+  float most = -INF;
   u32 bad = 0;
   for (u32 id = thread; id < vocab; id += 256) {
     float x = wide(logits[id]);
@@ -221,7 +225,7 @@ extern "C" __global__ void draw(const T* logits, const u32* draws, u32* out, u32
   most = largest[0];
   bad = counts[0];
   __syncthreads();
-  if (bad || most == INFINITY || most == -INFINITY) {
+  if (bad || most == INF || most == -INF) {
     if (thread == 0) out[blockIdx.x] = NONE;
     return;
   }
@@ -271,7 +275,7 @@ extern "C" __global__ void draw(const T* logits, const u32* draws, u32* out, u32
   }
 
   // 3. The best of the nucleus.
-  double score = -INFINITY;
+  double score = -INF;
   u32 winner = NONE;
   for (u32 id = begin; id < end; id++) {
     if (!all) {

@@ -33,7 +33,7 @@ impl Kernels {
             // As on the CPU: no multiplication and addition is fused that is not written so.
             fmad: Some(false),
             options: vec![
-                format!("-DT={element}"),
+                format!("-DELEMENT={element}"),
                 format!("-DPACK={}", pack.unwrap_or(1)),
                 format!("-DHEAD_DIM={head_dim}"),
                 "--std=c++17".to_owned(),
@@ -123,7 +123,7 @@ pub(super) fn norm(
     ) -> Result<CudaStorage> {
         let mut out = room::<T>(x.device(), rows * dim)?;
         let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
-        start!(ops, x, "norm", grid(rows, 1), from, weight, &mut out, &(dim as u32), &eps);
+        start!(ops, x, "rms_norm", grid(rows, 1), from, weight, &mut out, &(dim as u32), &eps);
         Ok(CudaStorage::wrap_cuda_slice(out, x.device().clone()))
     }
     typed!(dtype, of(ops, x, weight, (rows, dim), eps))
