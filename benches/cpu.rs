@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use passk::checkpoint::Checkpoint;
-use passk::model::{Config, Heads, Model};
+use passk::model::{Config, Model};
 use passk::prompt::Prompt;
 use passk::sampler::engine::{Decode, Engine, Options};
 use passk::sampler::{Request, Sampler, Sampling};
@@ -36,10 +36,9 @@ fn main() -> Result<()> {
             _ => Decode::Auto,
         };
         let n: u32 = n.parse()?;
-        let heads = if decode == Decode::Plain { Heads::Next } else { Heads::All };
-        let model = Model::load(&checkpoint, Config::from_folder(folder)?, heads)?;
+        let model = Model::load(&checkpoint, Config::from_folder(folder)?, decode.heads())?;
         let options = Options { batch: 64.min(n as usize), decode, lanes: None };
-        let mut engine = Engine::new(model, endless(folder)?, sampling, options);
+        let mut engine = Engine::new(model, Tokenizer::from_folder(folder)?.endless(), sampling, options);
         let prompt = Prompt { text: text.clone(), stop: Vec::new() };
         let request = Request { task: TaskId::from("bench/0"), prompt, indices: (0..n).collect() };
         let plan = engine.plan(std::slice::from_ref(&request))?;
@@ -67,14 +66,4 @@ fn main() -> Result<()> {
         println!("{line}");
     }
     Ok(())
-}
-
-/// The folder's tokenizer with an end of sequence that no model samples: lengths are equal for all.
-fn endless(folder: &Path) -> Result<Tokenizer> {
-    let copy = tempfile::tempdir()?;
-    std::fs::create_dir_all(copy.path().join("tokenizer"))?;
-    std::fs::create_dir_all(copy.path().join("configs"))?;
-    std::fs::copy(folder.join("tokenizer/tokenizer.json"), copy.path().join("tokenizer/tokenizer.json"))?;
-    std::fs::write(copy.path().join("configs/config.json"), format!("{{\"eos_token_id\": {}}}", u32::MAX))?;
-    Ok(Tokenizer::from_folder(copy.path())?)
 }

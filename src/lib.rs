@@ -19,6 +19,7 @@
 //! ```
 
 pub mod args;
+pub mod bench;
 pub mod checkpoint;
 pub mod compare;
 pub mod dataset;

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use passk::args::{EvaluateArgs, Settings, with_twins};
+use passk::bench;
 use passk::checkpoint::{Checkpoint, TensorInfo};
 use passk::compare::{self, Choice, Comparison};
 use passk::dataset::{Fetched, Fetcher, Progress};
 use passk::jail;
+use passk::model::device::{self, Dtype};
 use passk::report::{chart, table};
 use passk::runner::{self, Selection};
 use passk::suite;
@@ -75,6 +77,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure sampling on a GPU, and check there what can be checked nowhere else
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Download a dataset from its publisher, or from PASSK_MIRROR (a folder or URL)
     Fetch {
         /// The dataset, or `all`
@@ -82,6 +89,31 @@ enum Command {
         /// Where it goes
         #[arg(long, value_name = "DIR", default_value = "storage")]
         storage: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Agreement with the CPU, one row one result, and HumanEval × 20 with random weights of a 6.7 B model
+    Gpu {
+        /// Number of the CUDA device
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        device: usize,
+        /// Type of the large model's weights
+        #[arg(long, value_name = "TYPE", value_enum, default_value = "bf16")]
+        dtype: Dtype,
+        /// Lengths of the completions
+        #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100,200,512")]
+        lengths: Vec<usize>,
+        /// Sequences at once, at most
+        #[arg(long, value_name = "N", default_value_t = 1024)]
+        batch: usize,
+        /// Where HumanEval and the micro model lie
+        #[arg(long, value_name = "DIR", default_value = "storage")]
+        storage: PathBuf,
+        /// Where the result goes
+        #[arg(long, value_name = "PATH", default_value = "storage/bench/gpu.json")]
+        json: PathBuf,
     },
 }
 
@@ -129,6 +161,9 @@ fn main() -> ExitCode {
         Command::Sync { storage } => sync(&storage),
         Command::Jail { python_start, json } => jail(python_start, json),
         Command::Fetch { name, storage } => fetch(&name, &storage),
+        Command::Bench { what: Bench::Gpu { device, dtype, lengths, batch, storage, json } } => {
+            bench_gpu(device, dtype, lengths, batch, &storage, &json)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -142,6 +177,34 @@ fn evaluate(dataset: &str, args: EvaluateArgs, sample_only: bool, selection: &Se
         bail!("unknown dataset `{dataset}`: there are {}", known.join(", "));
     };
     Ok(runner::evaluate(*suite, Settings { sample_only, ..args.resolve()? }, selection)?)
+}
+
+fn bench_gpu(
+    ordinal: usize,
+    dtype: Dtype,
+    lengths: Vec<usize>,
+    batch: usize,
+    storage: &Path,
+    json: &Path,
+) -> Result<ExitCode> {
+    let setup = bench::Setup {
+        device: device::open(ordinal)?,
+        kind: device::kind(ordinal)?,
+        dtypes: vec![Dtype::F32, Dtype::Bf16, Dtype::F16],
+        large: bench::large(),
+        dtype,
+        lengths,
+        batch,
+        samples: 20,
+    };
+    let outcome = bench::gpu(&setup, storage, &mut |line| eprintln!("{line}"))?;
+    if let Some(folder) = json.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    }
+    let text = format!("{}\n", serde_json::to_string_pretty(&outcome)?);
+    std::fs::write(json, text).with_context(|| format!("failed to write `{}`", json.display()))?;
+    println!("{}", json.display());
+    Ok(if outcome.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn jail(start: jail::Start, json: bool) -> Result<ExitCode> {

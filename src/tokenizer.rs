@@ -123,6 +123,11 @@ impl Tokenizer {
         &self.eos
     }
 
+    /// The same without an end of sequence, so that a benchmark's completions all have one length.
+    pub fn endless(self) -> Tokenizer {
+        Tokenizer { eos: Vec::new(), ..self }
+    }
+
     /// Whether `id` ends a sequence.
     pub fn is_eos(&self, id: u32) -> bool {
         self.eos.contains(&id)

@@ -7,9 +7,9 @@
 //! order. So products are computed with a few row counts only, whose results were seen to be equal, bit for bit, for
 //! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them.
 
-mod ops;
 #[cfg(feature = "cuda")]
 mod launch;
+mod ops;
 
 use std::collections::HashMap;
 
@@ -92,18 +92,15 @@ pub fn kind(ordinal: usize) -> Result<String, ModelError> {
     let device = open(ordinal)?;
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = &device {
-        let (major, minor) = cuda
-            .cuda_stream()
-            .context()
-            .compute_capability()
-            .map_err(|error| ModelError::Device(error.to_string()))?;
+        let (major, minor) =
+            cuda.cuda_stream().context().compute_capability().map_err(|error| ModelError::Device(error.to_string()))?;
         return Ok(format!("cuda-sm_{major}{minor}"));
     }
     Ok(format!("{:?}", device.location()))
 }
 
 /// Row counts that are tried, rising: the last is the most rows of a step.
-const COUNTS: [usize; 6] = [16, 64, 128, 256, 512, 1024];
+const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, 2048];
 
 /// Weights of one model on a device.
 pub struct Model {
@@ -241,8 +238,7 @@ impl Model {
                 down: matrix(&[("feed_forward.w2", dim)], &block, hidden_dim)?,
             });
         }
-        let turns: Vec<f32> =
-            super::block::turns(&config).into_iter().flat_map(|(cos, sin)| [cos, sin]).collect();
+        let turns: Vec<f32> = super::block::turns(&config).into_iter().flat_map(|(cos, sin)| [cos, sin]).collect();
         let ops = Ops {
             head_dim: config.head_dim(),
             table: Tensor::from_vec(turns, (config.max_seq_len, config.head_dim() / 2, 2), &device)?,
@@ -467,8 +463,10 @@ impl Model {
             if draws.is_empty() {
                 return Ok(Some(Vec::new()));
             }
-            let numbers: Vec<u32> =
-                draws.iter().flat_map(|draw| [draw.row as u32, draw.key[0], draw.key[1], draw.position as u32]).collect();
+            let numbers: Vec<u32> = draws
+                .iter()
+                .flat_map(|draw| [draw.row as u32, draw.key[0], draw.key[1], draw.position as u32])
+                .collect();
             let numbers = Tensor::from_vec(numbers, draws.len() * 4, &self.device)?;
             let op = ops::DrawTokens { ops: &self.ops, temperature, top_p };
             let tokens = logits.0.apply_op2_no_bwd(&numbers, &op)?.to_vec1::<u32>()?;

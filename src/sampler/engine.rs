@@ -201,6 +201,11 @@ impl<B: Backend> Engine<B> {
         Engine { models, tokenizer, sampling, options, speculation, cache_bytes: 0 }
     }
 
+    /// The models, for another engine.
+    pub fn into_models(self) -> Vec<B> {
+        self.models
+    }
+
     /// The model's shape.
     pub(super) fn config(&self) -> &Config {
         self.models[0].config()

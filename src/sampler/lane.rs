@@ -318,8 +318,7 @@ impl<'e, B: Backend> Lane<'e, B> {
             if drafting.is_empty() {
                 continue;
             }
-            let draws: Vec<Draw> =
-                drafting.iter().enumerate().map(|(row, &i)| active[i].draw(row, head - 1)).collect();
+            let draws: Vec<Draw> = drafting.iter().enumerate().map(|(row, &i)| active[i].draw(row, head - 1)).collect();
             let logits = model.logits(&mut self.work, &draws, sampling)?;
             let draw = |&draw: &Draw| logits.draw(draw, sampling).ok();
             drafts.push(match self.threads {

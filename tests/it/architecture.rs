@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["journal", "snapshot", "compare"],
     &["track"],
     &["report"],
-    &["runner"],
+    &["runner", "bench"],
 ];
 
 fn floor(module: &str) -> usize {

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
+use passk::bench::{self, Outcome, Setup};
 use passk::checkpoint::Checkpoint;
-use passk::model::{Config, Heads, Model, device};
+use passk::model::device::{self, Dtype};
+use passk::model::{Config, Heads, Model};
 use passk::prompt::Format;
 use passk::sampler::backend::Backend;
 use passk::sampler::engine::{Decode, Engine, Options};
 use passk::sampler::{Request, Sample, Sampler, Sampling};
 use passk::suite::{Micro, Suite};
 use passk::task::Task;
+use serde_json::json;
 
 use crate::workplace::repository;
 
@@ -76,4 +79,40 @@ fn samples_do_not_depend_on_their_company() {
     let cpu = sample(Engine::load(&checkpoint, &folder(), SAMPLING, Options::default()).unwrap());
     let equal = plain.iter().filter(|(key, sample)| cpu[key].completion == sample.completion).count();
     assert!(equal * 10 >= plain.len() * 9, "{equal} of {} samples are equal", plain.len());
+}
+
+/// `passk bench gpu` itself, on candle's CPU device and a few problems of our own.
+#[test]
+fn the_benchmark_says_what_it_measures() {
+    let storage = tempfile::tempdir().unwrap();
+    let processed = storage.path().join("datasets_v2/humaneval/processed");
+    std::fs::create_dir_all(&processed).unwrap();
+    let row = |i: usize| {
+        let metadata =
+            json!({ "test": "def check(f):\n    assert f(1) == 1\n", "entry_point": "f", "has_tests": true });
+        let prompt = format!("def f(x):\n    \"\"\"Multiply x by {i}.\"\"\"\n");
+        json!({ "instruction": prompt, "output": "    return x\n", "task_id": format!("T/{i}"), "metadata": metadata })
+    };
+    let rows: Vec<String> = (0..3).map(|i| row(i).to_string()).collect();
+    std::fs::write(processed.join("test.jsonl"), rows.join("\n")).unwrap();
+    let model = storage.path().join("micro/models");
+    std::fs::create_dir_all(&model).unwrap();
+    std::os::unix::fs::symlink(folder(), model.join("micro-mtp")).unwrap();
+    let micro = Config::from_folder(&folder()).unwrap();
+    let setup = Setup {
+        device: Device::Cpu,
+        kind: "candle's CPU device".to_owned(),
+        dtypes: vec![Dtype::F32],
+        large: Config { dim: 64, n_layers: 3, n_heads: 4, n_kv_heads: 4, hidden_dim: 96, n_future_tokens: 2, ..micro },
+        dtype: Dtype::F32,
+        lengths: vec![3, 5],
+        batch: 4,
+        samples: 4,
+    };
+    let outcome = bench::gpu(&setup, storage.path(), &mut |_| ()).unwrap();
+    assert!(outcome.holds(), "{outcome:?}");
+    let lengths: Vec<f64> = outcome.speed.iter().map(|speed| speed.mean_completion_tokens).collect();
+    assert_eq!(lengths, [3.0, 5.0]);
+    let off = Outcome { agreement: [("bf16".to_owned(), 0.03)].into(), ..outcome };
+    assert!(!off.holds());
 }

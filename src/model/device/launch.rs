@@ -188,15 +188,30 @@ pub(super) fn attention(
     ) -> Result<CudaStorage> {
         // Zeros: rows that pad the picked ones are not written, and are multiplied afterwards.
         let mut out = qkv.device().alloc_zeros::<T>(places.picked * sizes[0])?;
-        let (from, cache, plan) = (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?, plan.as_cuda_slice::<u32>()?);
+        let (from, cache, plan) =
+            (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?, plan.as_cuda_slice::<u32>()?);
         let [dim, kv_dim, slots] = sizes.map(|size| size as u32);
         let [queries, order, blocks, picked] =
             [places.queries, places.order, places.blocks, places.picked].map(|place| place as u32);
         let over = grid(places.picked.div_ceil(THREADS / 32), sizes[0] / ops.head_dim);
         with_table(ops, |table| {
             start!(
-                ops, qkv, "attention", over, &mut out, from, cache, table, plan, &queries, &order, &blocks, &picked,
-                &dim, &kv_dim, &slots,
+                ops,
+                qkv,
+                "attention",
+                over,
+                &mut out,
+                from,
+                cache,
+                table,
+                plan,
+                &queries,
+                &order,
+                &blocks,
+                &picked,
+                &dim,
+                &kv_dim,
+                &slots,
             );
             Ok(())
         })?;

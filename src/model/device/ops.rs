@@ -312,7 +312,13 @@ impl CustomOp2 for DrawTokens<'_> {
         bail!("tokens are drawn on the CPU by the sampler")
     }
 
-    fn cuda_fwd(&self, logits: &CudaStorage, at: &Layout, draws: &CudaStorage, of: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        at: &Layout,
+        draws: &CudaStorage,
+        of: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
         let (_, vocab) = at.shape().dims2()?;
         let count = of.shape().elem_count() / 4;
         let out = launch::draw(self.ops, logits, draws, (count, vocab), self.temperature, self.top_p)?;

@@ -1,0 +1,239 @@
+//! `passk bench gpu`: what only a GPU can prove, by one command, with weights that are made on it.
+//!
+//! 1. *Agreement*: logits of a small random model in every type, beside the CPU engine's in f32.
+//! 2. *One row, one result*: its samples in several batches and ways of decoding, which must be equal.
+//! 3. *Speed*: HumanEval's prompts on a model of the size that is evaluated, with completions of fixed lengths.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use candle_core::Device;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::dataset::DatasetError;
+use crate::model::device::{self, Dtype};
+use crate::model::{Config, ConfigError, Heads, Model, ModelError};
+use crate::prompt::Prompt;
+use crate::sampler::engine::{Decode, Engine, Options};
+use crate::sampler::{Request, Sample, Sampler, SamplerError, Sampling};
+use crate::suite::{HumanEval, Suite};
+use crate::task::Task;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// What is measured, and on what.
+pub struct Setup {
+    /// Where models run.
+    pub device: Device,
+    /// What it is.
+    pub kind: String,
+    /// Types that are held against the CPU.
+    pub dtypes: Vec<Dtype>,
+    /// Shape of the model whose speed is measured.
+    pub large: Config,
+    /// Its type.
+    pub dtype: Dtype,
+    /// Lengths of completions, in tokens.
+    pub lengths: Vec<usize>,
+    /// Sequences at once, at most.
+    pub batch: usize,
+    /// Samples of each prompt.
+    pub samples: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// The device.
+    pub device: String,
+    /// Largest difference of a logit from the CPU's in f32, over the largest logit; by type.
+    pub agreement: BTreeMap<String, f64>,
+    /// Whether the samples of every batch and way of decoding were equal; by type.
+    pub one_row_one_result: BTreeMap<String, bool>,
+    /// By length.
+    pub speed: Vec<Speed>,
+}
+
+/// How long sampling took.
+#[derive(Debug, Serialize)]
+pub struct Speed {
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Type of its weights.
+    pub dtype: String,
+    /// Prompts, and samples of each.
+    pub prompts: usize,
+    /// Samples of each prompt.
+    pub samples: u32,
+    /// Mean tokens of a prompt.
+    pub mean_prompt_tokens: f64,
+    /// Mean tokens of a completion.
+    pub mean_completion_tokens: f64,
+    /// Sequences at once.
+    pub batch: usize,
+    /// From the first prompt to the last token.
+    pub seconds: f64,
+    /// Completion tokens in a second.
+    pub tokens_per_second: f64,
+    /// Bytes of keys and values.
+    pub cache_bytes: usize,
+}
+
+impl Outcome {
+    /// Whether all types agree within their precision (f32 1e-4, 16 bits 2e-2), and no sample depends on its company.
+    pub fn holds(&self) -> bool {
+        let near = |(dtype, &off): (&String, &f64)| off <= if dtype == "f32" { 1e-4 } else { 2e-2 };
+        self.agreement.iter().all(near) && self.one_row_one_result.values().all(|&equal| equal)
+    }
+}
+
+/// Why a benchmark could not run.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // each is the error of the part it is named after
+pub enum BenchError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+/// The model that is evaluated: Meta's multi-token-prediction 7B, 6.7 B parameters (arXiv 2404.19737).
+pub fn large() -> Config {
+    Config {
+        dim: 4096,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: 32,
+        vocab_size: 32000,
+        hidden_dim: 11008,
+        norm_eps: 1e-5,
+        n_future_tokens: 4,
+        rope_theta: 10_000.0,
+        rope_scaling: Default::default(),
+        tied_output: false,
+        max_seq_len: 4096,
+    }
+}
+
+/// Runs all of it; `say` is told each result as it comes. Prompts are HumanEval's, in the tokens of the micro model,
+/// both under `storage`.
+///
+/// # Errors
+/// HumanEval was not fetched, the micro model is not there, or the device fails.
+pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
+    let folder = storage.join("micro/models/micro-mtp");
+    let tasks = HumanEval.tasks(storage)?;
+    let micro = Config::from_folder(&folder)?;
+    let small = Config { dim: 512, n_layers: 6, n_heads: 8, n_kv_heads: 4, hidden_dim: 1024, ..micro };
+    let mut outcome = Outcome {
+        device: setup.kind.clone(),
+        agreement: BTreeMap::new(),
+        one_row_one_result: BTreeMap::new(),
+        speed: Vec::new(),
+    };
+    let ids: Vec<u32> = (0..300).map(|i| (i * 31 + 7) % small.vocab_size as u32).collect();
+    let reference = Model::random(small.clone(), Heads::All, 1)?.all_logits(&ids)?;
+    for &dtype in &setup.dtypes {
+        let model = || device::Model::random(small.clone(), Heads::All, 1, setup.device.clone(), dtype.into());
+        let off = difference(&reference, &model()?.all_logits(&ids)?);
+        say(&format!("{dtype}: logits are within {off:.1e} of the CPU's"));
+        outcome.agreement.insert(dtype.to_string(), off);
+        let mut first = None;
+        let mut equal = true;
+        for (batch, decode) in
+            [(1, Decode::Plain), (7, Decode::Plain), (200, Decode::Plain), (5, Decode::Speculative), (64, Decode::Auto)]
+        {
+            let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 32, seed: 0 };
+            let options = Options { batch, decode, lanes: None };
+            let mut engine = Engine::of(vec![model()?], Tokenizer::from_folder(&folder)?, sampling, options);
+            let requests = requests(&tasks[..tasks.len().min(12)], 5);
+            let samples = samples(&mut engine, &requests)?;
+            equal &= first.get_or_insert_with(|| samples.clone()) == &samples;
+        }
+        say(&format!("{dtype}: samples {} on batch and decoding", if equal { "do not depend" } else { "DEPEND" }));
+        outcome.one_row_one_result.insert(dtype.to_string(), equal);
+    }
+    let model = device::Model::drawn(setup.large.clone(), Heads::Next, setup.device.clone(), setup.dtype.into())?;
+    let mut models = vec![model];
+    for &length in &setup.lengths {
+        let sampling = Sampling { temperature: 0.2, top_p: 0.95, max_tokens: length, seed: 0 };
+        let options = Options { batch: setup.batch, decode: Decode::Plain, lanes: None };
+        let mut engine =
+            Engine::of(std::mem::take(&mut models), Tokenizer::from_folder(&folder)?.endless(), sampling, options);
+        let requests = requests(&tasks, setup.samples);
+        let plan = engine.fit(&requests)?;
+        let mut tokens = 0;
+        let begun = Instant::now();
+        engine.sample(&requests, &mut |sample| {
+            tokens += u64::from(sample.tokens.unwrap_or(0));
+            true
+        })?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let count = requests.len() * setup.samples as usize;
+        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let mut prompt_tokens = 0;
+        for request in &requests {
+            prompt_tokens += tokenizer.encode(&request.prompt.text)?.len();
+        }
+        let speed = Speed {
+            parameters: setup.large.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum(),
+            dtype: setup.dtype.to_string(),
+            prompts: requests.len(),
+            samples: setup.samples,
+            mean_prompt_tokens: prompt_tokens as f64 / requests.len() as f64,
+            mean_completion_tokens: tokens as f64 / count as f64,
+            batch: plan.batch,
+            seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            cache_bytes: engine.cache_bytes(),
+        };
+        say(&format!(
+            "{:.1} B in {}: {count} completions of {:.0} tokens (mean) in {seconds:.1} s, {:.0} tokens/s, {} at once",
+            speed.parameters as f64 / 1e9,
+            speed.dtype,
+            speed.mean_completion_tokens,
+            speed.tokens_per_second,
+            speed.batch
+        ));
+        outcome.speed.push(speed);
+        models = engine.into_models();
+    }
+    Ok(outcome)
+}
+
+/// The largest difference over the largest value.
+fn difference(reference: &[Vec<f32>], others: &[Vec<f32>]) -> f64 {
+    let pairs = || reference.iter().flatten().zip(others.iter().flatten());
+    let largest = pairs().map(|(a, _)| a.abs()).fold(0f32, f32::max);
+    // A difference that is not a number must not pass for none.
+    let off = pairs().map(|(a, b)| (a - b).abs()).fold(0f32, |most, off| if off <= most { most } else { off });
+    f64::from(off / largest)
+}
+
+fn requests(tasks: &[Task], samples: u32) -> Vec<Request> {
+    let request = |task: &Task| Request {
+        task: task.id.clone(),
+        prompt: Prompt { text: task.prompt.clone(), stop: Vec::new() },
+        indices: (0..samples).collect(),
+    };
+    tasks.iter().map(request).collect()
+}
+
+fn samples(
+    engine: &mut Engine<device::Model>,
+    requests: &[Request],
+) -> Result<BTreeMap<(String, u32), Sample>, SamplerError> {
+    let mut samples = BTreeMap::new();
+    engine.sample(requests, &mut |sample| {
+        samples.insert((sample.task.to_string(), sample.index), sample);
+        true
+    })?;
+    Ok(samples)
+}
