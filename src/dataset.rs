@@ -85,6 +85,8 @@ pub struct Published {
     pub file: &'static str,
     /// sha256 as published, in hex, where it is known.
     pub sha256: Option<&'static str>,
+    /// Why this build cannot read the file: it is not even asked for then.
+    pub unreadable: Option<&'static str>,
     /// Turns what was published into the processed form.
     pub process: fn(Vec<u8>, &Path) -> Result<Processed, DatasetError>,
 }

@@ -47,9 +47,18 @@ pub struct Task {
     /// A second bar beyond `check`: the plus tests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plus: Option<Check>,
-    /// What the dataset's own solution is known to take, where that is more than usual.
+    /// What the dataset's own solution is known to need, where that is more than the suite's limits allow.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub slow: Option<Duration>,
+    pub needs: Option<Needs>,
+}
+
+/// What a right program needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// Processor time of one pass over the tests.
+    pub cpu: Duration,
+    /// Address space, the reference beside the program included.
+    pub memory_bytes: u64,
 }
 
 /// A task in words.
@@ -114,7 +123,7 @@ impl Task {
             canonical: None,
             check: Check::Asserts(asserts.into_iter().map(Into::into).collect()),
             plus: None,
-            slow: None,
+            needs: None,
         }
     }
 

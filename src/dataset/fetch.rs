@@ -82,18 +82,21 @@ impl Fetcher {
         let mut missing = Vec::new();
         for published in source.files {
             let Some(from) = self.address(published) else { continue };
+            if let Some(why) = published.unreadable {
+                missing.push((from, why.to_owned()));
+                continue;
+            }
             let place = folder(storage, source.name);
             match self.bytes(published, &from, &place, progress) {
                 Ok(bytes) => return take(published, bytes, from, &place),
-                Err(Trouble::Missing(cause)) => missing.push((from, cause)),
+                Err(Trouble::Missing(cause)) => missing.push((from, self.with_remedy(published, cause))),
                 Err(Trouble::Passing(cause) | Trouble::Lasting(cause)) => {
                     return Err(DatasetError::Fetch { cause: self.with_remedy(published, cause), from });
                 }
             }
         }
-        let first = source.files.first();
-        let (from, cause) = missing.into_iter().next().unwrap_or_default();
-        Err(DatasetError::Fetch { from, cause: first.map_or(cause.clone(), |file| self.with_remedy(file, cause)) })
+        let (from, causes): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
+        Err(DatasetError::Fetch { from: from.join("`, then `"), cause: causes.join("; ") })
     }
 
     fn address(&self, published: &Published) -> Option<String> {

@@ -27,13 +27,12 @@ impl Judge {
     }
 
     /// What a program for `task` may use. Where the dataset's own solution is known to be slow, that is four times as
-    /// much as it takes, and once more for the reference beside it.
+    /// long as it takes, and once more for the reference beside it; where it is known to be large, twice as much.
     pub(super) fn limits_of(&self, task: &Task) -> Limits {
         let limits = self.jail.limits();
-        match task.slow {
-            Some(slow) if !self.asked => Limits::for_cpu(limits.cpu.max(4 * slow) + slow),
-            _ => limits.clone(),
-        }
+        let Some(needs) = task.needs else { return limits.clone() };
+        let cpu = if self.asked { limits.cpu } else { limits.cpu.max(4 * needs.cpu) + needs.cpu };
+        Limits { memory_bytes: limits.memory_bytes.max(2 * needs.memory_bytes), ..Limits::for_cpu(cpu) }
     }
 
     /// Judges a completion by the task's tests, and where it passes them and there are any, by its plus tests.

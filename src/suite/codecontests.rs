@@ -65,16 +65,18 @@ pub(super) const SOURCE: Source = Source {
     files: &[
         Published {
             url: Some(
-                "https://huggingface.co/datasets/deepmind/code_contests/resolve/main/data/test-00000-of-00001-9c49eeff30aacaa8.parquet",
+                "https://huggingface.co/datasets/deepmind/code_contests/resolve/802411c3010cb00d1b05bad57ca77365a3c699d6/data/test-00000-of-00001-9c49eeff30aacaa8.parquet",
             ),
             file: "test-00000-of-00001-9c49eeff30aacaa8.parquet",
-            sha256: None,
+            sha256: Some("aa426cbdb202bf8703b658bcb31fd1878ca7cfd33ca07d3b703dc94ca6a2b651"),
+            unreadable: UNREADABLE,
             process: |bytes, path| process(table(bytes, path)?),
         },
         Published {
             url: None,
             file: "code_contests_20.jsonl",
             sha256: Some("e286e28fe9d118f34580a36627ddd4f9105d651ef81c22f4cca406c96f94ac8f"),
+            unreadable: None,
             process: |bytes, path| process(sample(bytes, path)?),
         },
     ],
@@ -83,10 +85,14 @@ pub(super) const SOURCE: Source = Source {
 #[cfg(feature = "parquet")]
 use parquet::table;
 
+const UNREADABLE: Option<&str> = match cfg!(feature = "parquet") {
+    true => None,
+    false => Some("this passk was built without the parquet reader: build it with `--features parquet`"),
+};
+
 #[cfg(not(feature = "parquet"))]
 fn table(_: Vec<u8>, path: &Path) -> Result<Vec<Problem>, DatasetError> {
-    let cause = "this passk was built without the parquet reader: build it with `--features parquet`".into();
-    Err(DatasetError::Fetch { from: path.display().to_string(), cause })
+    Err(DatasetError::Fetch { from: path.display().to_string(), cause: UNREADABLE.unwrap_or_default().into() })
 }
 
 const FORMS: &str = "processed: instruction, input, output, task_id, metadata; sample: content, labels, test";
@@ -290,7 +296,7 @@ fn task(name: String, question: Question, canonical: Option<String>, tests: Wire
         canonical,
         check: Check::Stdio(tests.into()),
         plus: None,
-        slow: None,
+        needs: None,
     })
 }
 

@@ -46,6 +46,7 @@ pub(super) const SOURCE: Source = Source {
         url: Some("https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz"),
         file: "HumanEval.jsonl.gz",
         sha256: Some("b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"),
+        unreadable: None,
         process: |bytes, path| Processed::from_rows(bytes, path, process),
     }],
 };
@@ -91,7 +92,7 @@ pub(super) fn parse(row: &str) -> Result<Task, String> {
         question: None,
         check: Check::Function { test, entry_point },
         plus: None,
-        slow: None,
+        needs: None,
     })
 }
 

@@ -86,6 +86,7 @@ pub(super) const SOURCE: Source = Source {
         url: Some("https://github.com/google-research/google-research/raw/master/mbpp/mbpp.jsonl"),
         file: "mbpp.jsonl",
         sha256: Some("ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f"),
+        unreadable: None,
         process: |bytes, path| Processed::from_rows(bytes, path, process),
     }],
 };
@@ -96,6 +97,7 @@ pub(super) const SANITIZED: Source = Source {
         url: Some("https://github.com/google-research/google-research/raw/master/mbpp/sanitized-mbpp.json"),
         file: "sanitized-mbpp.json",
         sha256: Some("ca95deaa9a01ef0a6f439f88bcf0dd3db3563d22f22aad6cae04ebb9a8d8c8e9"),
+        unreadable: None,
         process: |bytes, path| Processed::from_rows(bytes, path, process),
     }],
 };
@@ -147,7 +149,7 @@ fn parse(row: &str) -> Result<Task, String> {
         canonical: row.canonical(),
         check: Check::Asserts(setup.into_iter().chain(tests).collect()),
         plus: None,
-        slow: None,
+        needs: None,
         id: row.task_id.into(),
     })
 }

@@ -22,6 +22,7 @@ const SOURCE: Source = Source {
         url: None,
         file: "rows.jsonl",
         sha256: Some("SHA"),
+        unreadable: None,
         process: |bytes, path| Processed::from_rows(bytes, path, |row| Ok(row.to_owned())),
     }],
 };
