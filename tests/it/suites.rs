@@ -2,6 +2,8 @@
 //! of it. Where they are not there, that is said and nothing is tried.
 
 mod fetch;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::fs;
 use std::path::{Path, PathBuf};
