@@ -177,6 +177,9 @@ pub struct SampleRecord {
     /// Why, in a line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// The last steps to where it was raised, the innermost last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traceback: Vec<String>,
     /// Share of the tests that it passed, of problems with inputs and outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<f64>,
@@ -389,6 +392,16 @@ impl Summary {
             head_acceptance: effort.speculation.acceptance(),
         };
         (summary, problems)
+    }
+
+    /// What an earlier invocation on the same run has measured stands, where this one had nothing to measure.
+    pub fn keep_speeds(&mut self, earlier: &Summary) {
+        self.tokens_per_second = self.tokens_per_second.or(earlier.tokens_per_second);
+        self.programs_per_second = self.programs_per_second.or(earlier.programs_per_second);
+        self.tokens_per_forward = self.tokens_per_forward.or(earlier.tokens_per_forward);
+        if self.head_acceptance.is_empty() {
+            self.head_acceptance.clone_from(&earlier.head_acceptance);
+        }
     }
 
     /// `passed 17 · wrong_answer 2`.

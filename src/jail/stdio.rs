@@ -41,16 +41,16 @@ pub(super) fn judge(
                 Ok(()) => Judgement::new(Verdict::Passed, ""),
                 Err(difference) => Judgement::new(Verdict::WrongAnswer, difference),
             },
-            verdict => Judgement::new(verdict, ended.detail.clone()),
+            _ => ended.clone(),
         };
         passed += usize::from(judged.verdict.passed());
         let (verdict, of) = (judged.verdict, tests.len());
         if !verdict.passed() && first_failure.is_none() {
             let detail = match verdict {
-                Verdict::SyntaxError => judged.detail,
+                Verdict::SyntaxError => judged.detail.clone(),
                 _ => format!("test {} of {of}: {}", at + 1, judged.detail),
             };
-            first_failure = Some(Judgement::new(verdict, detail));
+            first_failure = Some(Judgement { detail, ..judged });
         }
         if verdict == Verdict::SyntaxError || timeouts >= MOST_TIMEOUTS {
             break;

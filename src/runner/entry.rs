@@ -32,6 +32,9 @@ pub(super) enum Origin {
     Saved(Saved),
 }
 
+const PROMPTS: &str = "prompts.json";
+const SUMMARY: &str = "summary.json";
+
 /// There is nothing to be sampled: no model need be loaded.
 struct Nothing;
 
@@ -309,6 +312,7 @@ impl Entry {
             passed: judgement.verdict.passed(),
             verdict: judgement.verdict,
             detail: judgement.detail,
+            traceback: judgement.traceback,
             partial: judgement.partial,
             plus: plus.map(|plus| plus.verdict),
             isolation: contest.judge.jail.isolation().to_string(),
@@ -348,20 +352,23 @@ impl Entry {
             let everything = record::problems(&ids, &records, self.num_samples);
             let all = everything.len() == ids.len();
             // One problem looked at again does not take the place of the whole run's summary.
-            let kept = match all {
+            let mut kept = match all {
                 true => Summary {
                     ceiling: summary.ceiling.clone(),
                     ..Summary::new(&self.run, &ids, &records, self.num_samples, &self.ks, &effort).0
                 },
                 false => summary.clone(),
             };
+            if let Some(earlier) = self.earlier_summary().filter(|_| !contest.settings.fresh) {
+                kept.keep_speeds(&earlier);
+            }
             let written = self
                 .journal
                 .sort(&mut records, &ids)
                 .and_then(|()| self.journal.write_results(&summary.dataset, &everything, &self.ks))
-                .and_then(|()| self.journal.write("summary.json", &pretty(&kept)))
+                .and_then(|()| self.journal.write(SUMMARY, &pretty(&kept)))
                 .and_then(|()| self.forget_sampled())
-                .and_then(|()| self.write_report(contest));
+                .and_then(|()| self.write_report(contest, records, &kept));
             if all && written.is_ok() {
                 contest.tracking.push(self.journal.folder(), effort.programs > 0);
             }
@@ -380,23 +387,34 @@ impl Entry {
         }
     }
 
-    /// Keeps the prompts, which a report shows, and writes the run's own report.
-    fn write_report(&self, contest: &Contest) -> Result<(), JournalError> {
-        let prompt = |task: &Task| (task.id.to_string(), contest.prompt(task).text);
-        let prompts: BTreeMap<String, String> = contest.tasks.iter().map(prompt).collect();
-        self.journal.write("prompts.json", &pretty(&prompts))?;
-        let run = match compare::Run::read(self.journal.folder()) {
-            Ok(run) if !run.problems.is_empty() => run,
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                say::line(&format!("no report: {error}"));
-                return Ok(());
-            }
-        };
+    /// Keeps the prompts, which reports show, and writes the run's own report. Prompts are the same for ever: the run id
+    /// holds their digest. Under nextest the process that judges the last problem writes the report, not each of them.
+    fn write_report(
+        &self,
+        contest: &Contest,
+        records: Vec<SampleRecord>,
+        summary: &Summary,
+    ) -> Result<(), JournalError> {
+        let prompt = |task: &Task| (task.id.clone(), contest.prompt(task).text);
+        let prompts: BTreeMap<TaskId, String> = contest.tasks.iter().map(prompt).collect();
+        if !self.journal.folder().join(PROMPTS).exists() {
+            self.journal.write(PROMPTS, &pretty(&prompts))?;
+        }
+        let later = contest::nextest().is_some() && summary.problems < summary.problems_of;
+        let mut run = compare::Run::new(self.run.clone(), self.journal.folder(), records, prompts);
+        if later || run.problems.is_empty() {
+            return Ok(());
+        }
+        run.head_acceptance = summary.head_acceptance.clone();
         match Comparison::new(Chosen { runs: vec![run], ..Chosen::default() }, true) {
             Ok(alone) => self.journal.write("report.html", report::html::page(&alone).as_bytes()),
             Err(_) => Ok(()),
         }
+    }
+
+    /// `summary.json` of an earlier invocation.
+    fn earlier_summary(&self) -> Option<Summary> {
+        serde_json::from_slice(&std::fs::read(self.journal.folder().join(SUMMARY)).ok()?).ok()
     }
 
     /// Holds the run against snapshots and says how it went.
