@@ -61,7 +61,7 @@ pub struct Pair {
 pub struct Curve {
     /// The pipeline.
     pub pipeline: String,
-    /// (epoch, pass@1, problems solved for the first time), in the order of epochs.
+    /// In the order of epochs.
     pub points: Vec<Point>,
 }
 
@@ -151,11 +151,29 @@ impl Comparison {
         self.runs[run].problems.iter().find(|problem| problem.task == *task)
     }
 
+    /// The only one of several runs that solved a problem at least once.
+    pub fn sole_solver(&self, task: &TaskId) -> Option<usize> {
+        let solves = |&at: &usize| self.problem(at, task).is_some_and(|problem| problem.tally.c > 0);
+        let mut solvers = (0..self.runs.len()).filter(solves);
+        solvers.next().filter(|_| solvers.next().is_none() && self.runs.len() > 1)
+    }
+
     /// Problems that this run solved at least once and no other ever did.
     pub fn only(&self, run: usize) -> Vec<TaskId> {
-        let solves = |at: usize, task: &TaskId| self.problem(at, task).is_some_and(|problem| problem.tally.c > 0);
-        let others = |task: &TaskId| (0..self.runs.len()).any(|at| at != run && solves(at, task));
-        self.problems().into_iter().filter(|task| solves(run, task) && !others(task)).collect()
+        self.problems().into_iter().filter(|task| self.sole_solver(task) == Some(run)).collect()
+    }
+
+    /// The first epoch of a run's pipeline that solved a problem, where the pipeline has a learning curve.
+    pub fn first_epoch(&self, run: usize, task: &TaskId) -> Option<f64> {
+        let pipeline = self.runs[run].pipeline();
+        self.curves.iter().find(|curve| curve.pipeline == pipeline)?.first_solved(task)
+    }
+}
+
+impl Curve {
+    /// The first epoch of which a sample solved the problem; `None` where none did yet.
+    pub fn first_solved(&self, task: &TaskId) -> Option<f64> {
+        self.points.iter().find(|point| point.first_solved.contains(task)).map(|point| point.epoch)
     }
 }
 

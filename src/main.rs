@@ -329,6 +329,14 @@ fn comparison(args: &CompareArgs) -> Result<Comparison> {
         let folder = tempfile::tempdir()?;
         let server = server.with_experiment(args.experiment.clone());
         let fetched = track::fetch(&server, args.dataset.as_deref(), folder.path())?;
+        if fetched.folders.is_empty() {
+            let of = args.dataset.as_ref().map(|dataset| format!(" on {dataset}")).unwrap_or_default();
+            let why = match fetched.left_out.as_slice() {
+                [] => "evaluate with MLFLOW_TRACKING_URI set, or send runs with `passk sync`".to_owned(),
+                left_out => format!("left out: {}", left_out.join("; ")),
+            };
+            bail!("experiment `{}` at {} has no run{of} to compare: {why}", server.experiment(), server.address());
+        }
         let mut chosen = compare::choose(folder.path(), &choice)?;
         chosen.notes.extend(fetched.left_out.into_iter().map(|why| format!("left out: {why}")));
         chosen
@@ -346,6 +354,7 @@ fn compare(args: &CompareArgs) -> Result<ExitCode> {
     let files = [
         (format!("{name}.csv"), table::csv(&comparison)?),
         (format!("{name}_pairs.csv"), table::csv_of_pairs(&comparison)?),
+        (format!("{name}_problems.csv"), table::csv_of_problems(&comparison)?),
         (format!("{name}.md"), table::markdown(&comparison).into_bytes()),
         (format!("{name}.svg"), chart::svg(&comparison)?.into_bytes()),
     ];
@@ -354,7 +363,10 @@ fn compare(args: &CompareArgs) -> Result<ExitCode> {
     }
     chart::png(&comparison, &args.output_dir.join(format!("{name}.png")))?;
     print(&table::terminal(&comparison, columns()))?;
-    eprintln!("passk: {}/{name}.{{csv,md,svg,png}} and {name}_pairs.csv", args.output_dir.display());
+    eprintln!(
+        "passk: {}/{name}.{{csv,md,svg,png}}, {name}_pairs.csv and {name}_problems.csv",
+        args.output_dir.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -40,21 +40,36 @@ pub struct Estimate {
     pub high: f64,
 }
 
+/// The 97.5 % quantile of the normal distribution.
+const Z: f64 = 1.959_964;
+
 /// pass@k of a benchmark: the mean over problems of [`Tally::pass_at_k`].
 ///
-/// The interval is mean ± 1.96 standard errors, problems taken as drawn from a larger population (Miller 2024,
-/// arXiv 2411.00640, eq. 1). `None` when there is no problem, or one with fewer than `k` samples: a k that does not
-/// hold for every problem is not reported at all.
+/// The interval takes problems as drawn from a larger population (Miller 2024, arXiv 2411.00640, eq. 1), with some
+/// problems more: z²/2 that are solved and z²/2 that are not, as Agresti & Coull 1998 ("Approximate is better than
+/// exact") do it for a proportion. So it stays honest for few problems and near 0 and 1, where the bare standard error
+/// covers too little; what it covers is simulated in tests/it/statistics.rs.
+///
+/// `None` when there is no problem, or one with fewer than `k` samples: a k that does not hold for every problem is not
+/// reported at all.
 pub fn pass_at_k(tallies: &[Tally], k: u32) -> Option<Estimate> {
     let scores: Vec<f64> = tallies.iter().map(|tally| tally.pass_at_k(k)).collect::<Option<_>>()?;
     if scores.is_empty() {
         return None;
     }
-    let count = scores.len() as f64;
-    let mean = scores.iter().sum::<f64>() / count;
-    let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-    let margin = 1.96 * (variance / count).sqrt();
-    Some(Estimate { mean, low: (mean - margin).max(0.0), high: (mean + margin).min(1.0) })
+    let half = Z * Z / 2.0;
+    let (centre, error) = mean_with(&scores, &[(0.0, half), (1.0, half)]);
+    let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+    Some(Estimate { mean, low: (centre - Z * error).max(0.0), high: (centre + Z * error).min(1.0) })
+}
+
+/// The mean of `values` and of further (value, weight), and its standard error.
+fn mean_with(values: &[f64], further: &[(f64, f64)]) -> (f64, f64) {
+    let all = || values.iter().map(|&value| (value, 1.0)).chain(further.iter().copied());
+    let count: f64 = all().map(|(_, weight)| weight).sum();
+    let mean = all().map(|(value, weight)| value * weight).sum::<f64>() / count;
+    let variance = all().map(|(value, weight)| (value - mean).powi(2) * weight).sum::<f64>() / count;
+    (mean, (variance / count).sqrt())
 }
 
 #[cfg(test)]
@@ -119,13 +134,22 @@ mod tests {
 
     #[test]
     fn interval_by_hand() {
-        // scores 0 and 1: mean 1/2, sample variance 1/2, standard error 1/2
-        let wide = pass_at_k(&[Tally { n: 1, c: 0 }, Tally { n: 1, c: 1 }], 1).unwrap();
-        assert_eq!((wide.mean, wide.low, wide.high), (0.5, 0.0, 1.0));
-        // a quarter of 100 problems solved: se = sqrt(0.25 · 0.75 / 99)
+        // Agresti & Coull's for a quarter of 100 problems, which is Wilson's centre: (25 + z²/2) / (100 + z²).
         let tallies: Vec<Tally> = (0..100).map(|i| Tally { n: 1, c: u32::from(i < 25) }).collect();
         let estimate = pass_at_k(&tallies, 1).unwrap();
-        let se = (0.25f64 * 0.75 / 99.0).sqrt();
-        assert!((estimate.high - (0.25 + 1.96 * se)).abs() < 1e-12);
+        let (centre, count) = ((25.0 + 1.920_729) / 103.841_459, 103.841_459f64);
+        let margin = 1.959_964 * (centre * (1.0 - centre) / count).sqrt();
+        assert_eq!(estimate.mean, 0.25);
+        assert!((estimate.low - (centre - margin)).abs() < 1e-6, "{estimate:?}");
+        assert!((estimate.high - (centre + margin)).abs() < 1e-6, "{estimate:?}");
+    }
+
+    #[test]
+    fn nothing_solved_is_no_certainty() {
+        // Of 164 problems none, or all: the rule of three says that up to some 2 % may be otherwise.
+        let all = |c| pass_at_k(&vec![Tally { n: 1, c }; 164], 1).unwrap();
+        let (none, every) = (all(0), all(1));
+        assert_eq!((none.mean, none.low, every.mean, every.high), (0.0, 0.0, 1.0, 1.0));
+        assert!((0.018..0.03).contains(&none.high) && (every.low - (1.0 - none.high)).abs() < 1e-12, "{none:?}");
     }
 }

@@ -125,6 +125,11 @@ impl Server {
         self
     }
 
+    /// The experiment that runs go to.
+    pub fn experiment(&self) -> &str {
+        &self.experiment
+    }
+
     /// Its address, without a password.
     pub fn address(&self) -> String {
         rest::shown(&self.url)

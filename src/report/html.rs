@@ -284,6 +284,8 @@ fn problem(comparison: &Comparison, number: usize, task: &TaskId, room: Room) ->
                 @if let Some(samples) = run.samples.get(task) {
                     @let distinct = distinct(samples);
                     h4 class={ "key r" (at) } { (run.name) }
+                    @let remarks = remarks(comparison, at, task);
+                    @if !remarks.is_empty() { p.note { (remarks) } }
                     p.again { code { (again(run, task)) } }
                     @for (sample, count) in distinct.iter().take(room.completions) {
                         div.sample {
@@ -293,6 +295,7 @@ fn problem(comparison: &Comparison, number: usize, task: &TaskId, room: Room) ->
                                 @if sample.finish.truncated() { " · cut off" }
                             }
                             @if !sample.detail.is_empty() { p.detail { (cut(&sample.detail, room.characters)) } }
+                            @if !sample.traceback.is_empty() { pre.trace { (cut(&sample.traceback.join("\n"), room.characters)) } }
                             pre { (cut(&sample.completion, room.characters)) }
                         }
                     }
@@ -301,6 +304,13 @@ fn problem(comparison: &Comparison, number: usize, task: &TaskId, room: Room) ->
             }
         }
     }
+}
+
+/// Since when the run's pipeline solves the problem, and whether it is the only one that does.
+fn remarks(comparison: &Comparison, run: usize, task: &TaskId) -> String {
+    let first = comparison.first_epoch(run, task).map(|epoch| format!("First solved at epoch {epoch}."));
+    let alone = (comparison.sole_solver(task) == Some(run)).then(|| "No other run solves it.".to_owned());
+    first.into_iter().chain(alone).collect::<Vec<_>>().join(" ")
 }
 
 /// Each text, verdict and detail once, the most frequent first, with its number of samples.

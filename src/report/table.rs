@@ -112,7 +112,7 @@ fn pairs(comparison: &Comparison) -> Grid {
         match &pair.difference {
             Some(difference) => row.extend([
                 points(difference.mean),
-                ends(difference.interval),
+                ends(Some(difference.interval)),
                 ends(difference.here),
                 pair.p.map_or(String::new(), p_value),
                 difference.detectable.map_or(String::new(), |least| format!("{:.1}", least * 100.0)),
@@ -290,8 +290,8 @@ pub fn csv_of_pairs(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
             comparison.runs[pair.runs.1].record.run_id.clone(),
             d.map_or(String::new(), |d| d.problems.to_string()),
             number(d.map(|d| d.mean)),
-            number(d.and_then(|d| d.interval).map(|ends| ends.0)),
-            number(d.and_then(|d| d.interval).map(|ends| ends.1)),
+            number(d.map(|d| d.interval.0)),
+            number(d.map(|d| d.interval.1)),
             number(d.and_then(|d| d.here).map(|ends| ends.0)),
             number(d.and_then(|d| d.here).map(|ends| ends.1)),
             number(d.map(|d| d.p)),
@@ -300,6 +300,31 @@ pub fn csv_of_pairs(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
             ids(&pair.gained),
             ids(&pair.lost),
         ])?;
+    }
+    finish(table)
+}
+
+/// `task_id, label, n, c, …`: a row for each problem of each run. `first_epoch` is blank where the pipeline has no
+/// learning curve, or no epoch of it solves the problem; `alone` says that no other of the runs does.
+pub fn csv_of_problems(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(["dataset", "task_id", "run_id", "label", "n", "c", "alone", "first_epoch", "verdicts"])?;
+    for task in comparison.problems() {
+        let alone = comparison.sole_solver(&task);
+        for (at, run) in comparison.runs.iter().enumerate() {
+            let Some(problem) = comparison.problem(at, &task) else { continue };
+            table.write_record([
+                comparison.dataset.clone(),
+                task.to_string(),
+                run.record.run_id.clone(),
+                run.record.label.clone(),
+                problem.tally.n.to_string(),
+                problem.tally.c.to_string(),
+                if alone == Some(at) { "yes" } else { "no" }.into(),
+                comparison.first_epoch(at, &task).map_or(String::new(), |epoch| epoch.to_string()),
+                problem.verdict_line(),
+            ])?;
+        }
     }
     finish(table)
 }

@@ -5,12 +5,12 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::{Tally, exact};
+use super::{Tally, Z, exact, mean_with};
 
-/// Draws of a bootstrap.
-const REPLICATES: usize = 10_000;
+/// Draws where a sign-flip test is too large to be counted out.
+const REPLICATES: usize = 100_000;
 
 /// pass@1 of the second run less that of the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,9 +20,9 @@ pub struct Difference {
     /// The mean over problems, −1 to 1.
     pub mean: f64,
     /// Its 95 % interval, problems taken as drawn from a larger population: what to expect on problems like these.
-    /// `None` where all problems differ alike and nothing can be said about the spread.
-    pub interval: Option<(f64, f64)>,
-    /// Its 95 % interval for these very problems, only the samples taken as drawn. `None` with one sample of a problem.
+    pub interval: (f64, f64),
+    /// Its 95 % interval for these very problems, only the samples taken as drawn. `None` with one sample of a problem, and
+    /// where no problem was in doubt.
     pub here: Option<(f64, f64)>,
     /// The chance of a difference at least as large, in either direction, were the two alike. With one sample of each
     /// problem it is McNemar's exact test.
@@ -35,14 +35,14 @@ pub struct Difference {
 /// Compares two runs by their tallies of the same problems, in the same order. `None` where there is no problem, or
 /// one without samples.
 ///
-/// - `interval` resamples problems: the bootstrap's percentiles, widened for few problems (Hesterberg 2015, "What
-///   teachers should know about the bootstrap", section 5.4).
-/// - `here` resamples the samples of each problem, the problems being strata, n − 1 of n so that the variance is
-///   unbiased (McCarthy & Snowden 1985, "The bootstrap and finite population sampling").
+/// - `interval` is the mean ± z standard errors over the problems and two more: one that does not differ, and half a one
+///   that differs by 1 in either direction. That is what Agresti & Min 2005 ("Simple improved confidence intervals for
+///   comparing matched proportions") do for matched pairs. The bare standard error covers too little on few problems,
+///   where a rare large difference was perhaps not met; where two runs hardly differ theirs is rather too wide.
+/// - `here` takes problems as strata: the variances of their shares add up (Cochran 1977, "Sampling techniques", theorem
+///   5.3), with Satterthwaite's degrees of freedom (his eq. 5.16).
 /// - `p` flips the signs of the problems' differences in all ways.
 /// - `detectable` is (z₀.₉₇₅ + z₀.₈) standard errors (Bloom 1995, "Minimum detectable effects").
-///
-/// Draws are seeded: the same tallies give the same numbers.
 pub fn difference(first: &[Tally], second: &[Tally]) -> Option<Difference> {
     let score = |tally: &Tally| tally.pass_at_k(1);
     let differences: Vec<f64> =
@@ -58,10 +58,10 @@ pub fn difference(first: &[Tally], second: &[Tally]) -> Option<Difference> {
     Some(Difference {
         problems: differences.len(),
         mean,
-        interval: spread.then(|| over_problems(&differences)),
+        interval: over_problems(&differences),
         here: over_samples(first, second),
         p: p_value(first, second, &differences),
-        detectable: spread.then_some((1.959_964 + 0.841_621) * error),
+        detectable: spread.then_some((Z + 0.841_621) * error),
     })
 }
 
@@ -79,84 +79,35 @@ pub fn holm(ps: &[f64]) -> Vec<f64> {
 }
 
 fn over_problems(differences: &[f64]) -> (f64, f64) {
-    let count = differences.len();
-    let mut draws = Draws::new();
-    let replicate = |_| (0..count).map(|_| differences[draws.below(count)]).sum::<f64>() / count as f64;
-    let means = (0..REPLICATES).map(replicate).collect();
-    let widened = || {
-        let t = StudentsT::new(0.0, 1.0, count as f64 - 1.0).ok()?.inverse_cdf(0.975);
-        Some(Normal::new(0.0, 1.0).ok()?.cdf(-t * (count as f64 / (count as f64 - 1.0)).sqrt()))
-    };
-    ends(means, widened().unwrap_or(0.025))
+    let (centre, error) = mean_with(differences, &[(0.0, 1.0), (1.0, 0.5), (-1.0, 0.5)]);
+    ((centre - Z * error).max(-1.0), (centre + Z * error).min(1.0))
 }
 
 fn over_samples(first: &[Tally], second: &[Tally]) -> Option<(f64, f64)> {
-    let count = first.len() as f64;
-    // Tallies that are all right or all wrong never vary.
-    let fixed: f64 = second.iter().map(share).sum::<f64>() - first.iter().map(share).sum::<f64>();
-    let mut varying: Vec<(f64, Resample)> = Vec::new();
+    let (mut sum, mut variance, mut uncertainty) = (0.0, 0.0, 0.0);
     for (tallies, sign) in [(first, -1.0), (second, 1.0)] {
         for tally in tallies {
-            if tally.n < 2 {
+            let (share, freedom) = (f64::from(tally.c) / f64::from(tally.n), f64::from(tally.n) - 1.0);
+            if freedom < 1.0 {
                 return None;
             }
-            if tally.c > 0 && tally.c < tally.n {
-                varying.push((sign, Resample::new(*tally)));
-            }
+            let of_this = share * (1.0 - share) / freedom;
+            sum += sign * share;
+            variance += of_this;
+            uncertainty += of_this * of_this / freedom;
         }
     }
-    if varying.is_empty() {
+    if variance == 0.0 {
         return None;
     }
-    let mut draws = Draws::new();
-    let replicate = |_| {
-        let moved: f64 = varying.iter().map(|(sign, resample)| sign * resample.draw(&mut draws)).sum();
-        (fixed + moved) / count
-    };
-    let means = (0..REPLICATES).map(replicate).collect();
-    Some(ends(means, 0.025))
+    let count = first.len() as f64;
+    let (mean, margin) = (sum / count, students_t(variance * variance / uncertainty)? * variance.sqrt() / count);
+    Some(((mean - margin).max(-1.0), (mean + margin).min(1.0)))
 }
 
-fn share(tally: &Tally) -> f64 {
-    f64::from(tally.c) / f64::from(tally.n)
-}
-
-/// The share of correct samples among n − 1 drawn from a tally with replacement, less the tally's own.
-struct Resample {
-    own: f64,
-    size: f64,
-    /// Chance of at most i correct ones.
-    cumulative: Vec<f64>,
-}
-
-impl Resample {
-    fn new(tally: Tally) -> Resample {
-        let own = share(&tally);
-        let size = f64::from(tally.n - 1);
-        let mut sum = 0.0;
-        let mass = |i: u64| {
-            let ways = statrs::function::factorial::ln_binomial(u64::from(tally.n - 1), i);
-            (ways + i as f64 * own.ln() + (size - i as f64) * (1.0 - own).ln()).exp()
-        };
-        let cumulative = (0..u64::from(tally.n)).map(|i| {
-            sum += mass(i);
-            sum
-        });
-        Resample { own, size, cumulative: cumulative.collect() }
-    }
-
-    fn draw(&self, draws: &mut Draws) -> f64 {
-        let at = draws.uniform();
-        let correct = self.cumulative.partition_point(|&below| below <= at).min(self.cumulative.len() - 1);
-        correct as f64 / self.size - self.own
-    }
-}
-
-/// The values below and above which a share of `tail` lies.
-fn ends(mut values: Vec<f64>, tail: f64) -> (f64, f64) {
-    values.sort_by(f64::total_cmp);
-    let beyond = ((values.len() as f64 * tail) as usize).min(values.len() - 1);
-    (values[beyond], values[values.len() - 1 - beyond])
+/// The 97.5 % quantile of Student's t; `None` without a degree of freedom.
+fn students_t(freedom: f64) -> Option<f64> {
+    Some(StudentsT::new(0.0, 1.0, freedom).ok().filter(|_| freedom >= 1.0)?.inverse_cdf(0.975))
 }
 
 /// Seeded random numbers.
@@ -170,11 +121,6 @@ impl Draws {
     /// In [0, 1), with 53 random bits.
     fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// A whole number below `count`, which is far below 2⁵³.
-    fn below(&mut self, count: usize) -> usize {
-        (self.uniform() * count as f64) as usize
     }
 }
 
@@ -197,8 +143,8 @@ fn p_value(first: &[Tally], second: &[Tally], differences: &[f64]) -> f64 {
     let sum = differences.iter().sum::<f64>().abs() - 1e-9;
     let mut draws = Draws::new();
     let mut flipped = || differences.iter().map(|d| if draws.uniform() < 0.5 { *d } else { -d }).sum::<f64>();
-    let far = (0..REPLICATES * 10).filter(|_| flipped().abs() >= sum).count();
-    (far + 1) as f64 / (REPLICATES * 10 + 1) as f64
+    let far = (0..REPLICATES).filter(|_| flipped().abs() >= sum).count();
+    (far + 1) as f64 / (REPLICATES + 1) as f64
 }
 
 fn least_common_multiple(a: u64, b: u64) -> Option<u64> {
@@ -241,7 +187,14 @@ mod tests {
     #[test]
     fn unlike_numbers_of_samples_are_compared_by_their_shares() {
         let got = difference(&tallies(&[1, 2], 2), &tallies(&[5, 10], 10)).unwrap();
-        assert_eq!((got.mean, got.p, got.interval, got.detectable), (0.0, 1.0, None, None));
+        assert_eq!((got.mean, got.p, got.detectable), (0.0, 1.0, None));
+    }
+
+    fn near((low, high): (f64, f64), expected: (f64, f64)) {
+        assert!(
+            (low - expected.0).abs() < 1e-4 && (high - expected.1).abs() < 1e-4,
+            "{low} {high} are not {expected:?}"
+        );
     }
 
     #[test]
@@ -249,27 +202,33 @@ mod tests {
         // Differences 0 and 1: variance 1/2, standard error 1/2.
         let got = difference(&tallies(&[0, 0], 4), &tallies(&[0, 4], 4)).unwrap();
         assert!((got.detectable.unwrap() - 2.801_585 / 2.0).abs() < 1e-6, "{got:?}");
-        let (low, high) = got.interval.unwrap();
-        assert_eq!((low, high), (0.0, 1.0));
+        // No problem was in doubt, so nothing is to be said about these alone.
+        assert_eq!(got.here, None);
+    }
+
+    #[test]
+    fn the_interval_over_problems_by_hand() {
+        // Ten differences of 1/2, ten of 0, and two problems more: the mean is 5/22, the mean square 3.5/22, so that the
+        // standard error is √((3.5/22 − 25/484) / 22) = 0.069882.
+        let (first, second) = (tallies(&[2; 20], 4), tallies(&[[4; 10], [2; 10]].concat(), 4));
+        near(difference(&first, &second).unwrap().interval, (0.090_306, 0.364_240));
+        // The other way round the signs change and nothing else.
+        near(difference(&second, &first).unwrap().interval, (-0.364_240, -0.090_306));
+        // Two runs that are equal on two problems prove little: √(1/4 / 4) = 1/4.
+        near(difference(&first[..2], &first[..2]).unwrap().interval, (-0.489_991, 0.489_991));
     }
 
     #[test]
     fn the_interval_of_these_problems_by_hand() {
-        // One problem, 2 of 4 against 4 of 4: the mean of 3 draws at 1/2 is 0, 1/3, 2/3 or 1 with chances 1, 3, 3, 1
-        // in 8, so that each end holds more than 2.5 %.
-        let got = difference(&tallies(&[2], 4), &tallies(&[4], 4)).unwrap();
-        assert_eq!((got.here, got.interval), (Some((0.0, 1.0)), None));
-        assert_eq!(difference(&tallies(&[4, 0], 4), &tallies(&[4, 4], 4)).unwrap().here, None);
+        // 10 of 20 against 15 of 20 and 5 of 5: the variances are 1/76, 3/304 and 0 (19 degrees of freedom each), so
+        // that the sum 7/304 has (7/304)² / ((1/76² + (3/304)²) / 19) = 37.24 of them; t = 2.025752.
+        let got = difference(&[tally(10, 20), tally(5, 5)], &[tally(15, 20), tally(5, 5)]).unwrap();
+        near(got.here.unwrap(), (0.125 - 0.153_698, 0.125 + 0.153_698));
+        assert_eq!(difference(&tallies(&[1, 0], 1), &tallies(&[0, 0], 1)).unwrap().here, None);
     }
 
-    #[test]
-    fn draws_are_the_same_every_time() {
-        let first = tallies(&[3, 9, 12, 20, 0, 7, 15, 2], 20);
-        let second = tallies(&[5, 9, 16, 19, 1, 11, 15, 4], 20);
-        let got = difference(&first, &second).unwrap();
-        assert_eq!(difference(&first, &second).unwrap(), got);
-        let (low, high) = got.interval.unwrap();
-        assert!(low < got.mean && got.mean < high);
+    fn tally(c: u32, n: u32) -> Tally {
+        Tally { n, c }
     }
 
     #[test]

@@ -160,8 +160,11 @@ fn metrics(summary: &Summary) -> Vec<(String, f64)> {
         ("mean_completion_tokens", summary.mean_completion_tokens),
         ("tokens_per_second", summary.tokens_per_second),
         ("programs_per_second", summary.programs_per_second),
+        ("tokens_per_forward", summary.tokens_per_forward),
     ];
     metrics.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    let heads = summary.head_acceptance.iter().zip(1..);
+    metrics.extend(heads.map(|(&share, head)| (format!("head_{head}_acceptance"), share)));
     metrics
 }
 

@@ -1,6 +1,8 @@
 //! Runs back from a tracker: each becomes a run folder again, as it was sent.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -74,6 +76,11 @@ fn folder(experiment: &Experiment, run: &Value, into: &Path) -> Result<PathBuf, 
     {
         keep(experiment.artifact(root, there).map_err(|error| Trouble::Run(error.to_string()))?, here)?;
     }
+    // Of two runs with one label the newest counts, wherever they lie.
+    let ended = run["info"]["end_time"].as_u64().map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+    let path = folder.join("samples.jsonl");
+    let dated = ended.map_or(Ok(()), |ended| File::options().write(true).open(&path)?.set_modified(ended));
+    dated.map_err(|error| Trouble::Here(TrackError::Folder { path, cause: error.to_string() }))?;
     // What a report shows of tasks; a run need not have it.
     if let Ok(prompts) = experiment.artifact(root, "prompts.json") {
         keep(prompts, "prompts.json")?;

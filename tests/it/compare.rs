@@ -66,6 +66,31 @@ fn the_report_holds_hostile_completions_as_text() {
 }
 
 #[test]
+fn a_failure_is_shown_with_the_way_to_it() {
+    let place = Workplace::new();
+    let deep = "    def inner(n):\\n        return 1 / n if n < 2 else inner(n - 1)\\n    return inner(60) and sorted([x, 'a'])";
+    let wrong = "    return x\\n";
+    let line = |text: &str| format!("{{\"task_id\": \"micro/1\", \"completion\": \"{text}\"}}\n");
+    let file = place.write("given.jsonl", &(line(deep) + &line(wrong)));
+    let args = ["evaluate", "--dataset", "micro", "micro/1", "--gate", "off", "--samples", file.to_str().unwrap()];
+    run(&mut place.passk(&args)).with_code(0);
+    let samples = fs::read_to_string(place.run_folder().join("samples.jsonl")).unwrap();
+    let samples: Vec<serde_json::Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps = |at: usize| -> Vec<&str> {
+        samples[at]["traceback"].as_array().unwrap().iter().map(|step| step.as_str().unwrap()).collect()
+    };
+    assert_eq!(samples[0]["detail"], "TypeError: '<' not supported between instances of 'str' and 'int'");
+    let [.., last] = steps(0)[..] else { panic!("{samples:?}") };
+    assert!(last.ends_with("return inner(60) and sorted([x, 'a'])"), "{last}");
+    assert!(steps(1).last().unwrap().contains(": assert "), "{samples:?}");
+    let page = fs::read_to_string(place.run_folder().join("report.html")).unwrap();
+    assert!(
+        page.contains("return inner(60) and sorted([x, &#39;a&#39;])\n") || page.contains(&format!("{last}</pre>")),
+        "{page}"
+    );
+}
+
+#[test]
 fn shards_of_one_run_count_as_one() {
     let place = two_runs();
     let whole = folder(&place, "worse");
@@ -125,4 +150,57 @@ fn of_two_runs_with_one_label_the_newest_is_taken_and_said() {
     let args = ["evaluate", "--dataset", "micro", "--label", "worse", "micro/1", "--gate", "off", "--samples"];
     run(&mut place.passk(&[&args[..], &[file.to_str().unwrap()]].concat())).with_code(0);
     run(&mut place.passk(&["compare"])).with_code(0).saying(&["`worse` names several runs: the newest, micro-worse-"]);
+}
+
+/// Lays down a run of a pipeline at an epoch, with so many right of two samples of micro/1, micro/2 and micro/3.
+fn lay(place: &Workplace, pipeline: &str, epoch: Option<u32>, right: [u32; 3]) {
+    let text = fs::read_to_string(folder(place, "better").join("run.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let file = epoch.map_or("checkpoint_best".to_owned(), |epoch| format!("checkpoint_epoch_{epoch}"));
+    let id = format!("laid-{pipeline}-{file}");
+    json["run_id"] = id.as_str().into();
+    json["label"] = epoch.map_or(pipeline.to_owned(), |epoch| format!("{pipeline}-epoch_{epoch}")).into();
+    json["checkpoint"] = serde_json::json!({
+        "path": format!("storage/checkpoints/{pipeline}/{file}.pt"),
+        "epoch": epoch.unwrap_or(9),
+        "val_metrics": {},
+    });
+    let line = |task: usize, sample: u32| {
+        let passed = sample < right[task];
+        let verdict = if passed { "passed" } else { "wrong_answer" };
+        format!(
+            "{{\"task_id\": \"micro/{}\", \"sample\": {sample}, \"completion\": \"\", \"passed\": {passed}, \
+             \"verdict\": \"{verdict}\", \"finish\": \"given\"}}\n",
+            task + 1
+        )
+    };
+    let lines: String = (0..3).flat_map(|task| (0..2).map(move |sample| line(task, sample))).collect();
+    place.write(&format!("storage/runs/{id}/run.json"), &json.to_string());
+    place.write(&format!("storage/runs/{id}/samples.jsonl"), &lines);
+}
+
+#[test]
+fn since_when_and_by_whom_alone() {
+    let place = two_runs();
+    for (epoch, right) in [(1, [0, 0, 0]), (2, [2, 0, 0]), (10, [0, 1, 0])] {
+        lay(&place, "rho1", Some(epoch), right);
+    }
+    lay(&place, "rho1", None, [2, 1, 1]);
+    lay(&place, "critic", None, [1, 0, 0]);
+    let ran = run(&mut place.passk(&["compare", "rho1", "critic"])).with_code(0);
+    assert!(ran.stdout.contains("micro/2, micro/3"), "{}", ran.stdout);
+    let csv = place.read("storage/reports/comparison_micro_problems.csv");
+    let row = |task: &str, label: &str| {
+        let begins = format!("micro,{task},laid-{label}-checkpoint_best,{label},");
+        csv.lines().find_map(|line| line.strip_prefix(&begins)).unwrap_or_else(|| panic!("{csv}")).to_owned()
+    };
+    // n, c, alone, the first epoch, verdicts
+    assert_eq!(row("micro/1", "rho1"), "2,2,no,2,passed 2");
+    assert_eq!(row("micro/2", "rho1"), "2,1,yes,10,passed 1 · wrong_answer 1");
+    assert_eq!(row("micro/3", "rho1"), "2,1,yes,,passed 1 · wrong_answer 1"); // by none of the epochs that are here
+    assert_eq!(row("micro/1", "critic"), "2,1,no,,passed 1 · wrong_answer 1");
+    run(&mut place.passk(&["report", "rho1", "critic"])).with_code(0);
+    let page = place.read("storage/reports/report.html");
+    assert!(page.contains("First solved at epoch 10. No other run solves it."), "{page}");
+    assert!(page.contains("First solved at epoch 2.</p>"), "{page}");
 }
