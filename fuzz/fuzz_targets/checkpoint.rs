@@ -3,7 +3,7 @@
 //!
 //! What begins like a pickle is put into an archive first, with the checksum that it then needs.
 #![no_main]
-#![allow(dead_code, unreachable_pub)] // the reader is compiled by itself here
+#![allow(dead_code, unreachable_pub, unused_imports)] // the reader is compiled by itself here
 
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 fn archive(pickle: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for (name, bytes) in [("a/data.pkl", pickle), ("a/data/0", &[7; 160]), ("a/data/1", &[0; 64])] {
+    let storages = (0..12).map(|key| (format!("a/data/{key}"), &[7; 320][..]));
+    for (name, bytes) in storages.chain([("a/data.pkl".to_owned(), pickle)]) {
         zip.start_file(name, stored).unwrap();
         zip.write_all(bytes).unwrap();
     }
@@ -36,14 +37,15 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let wrapped = data.starts_with(b"\x80").then(|| archive(data));
-    std::fs::write(&*FILE, wrapped.as_deref().unwrap_or(data)).unwrap();
+    let bytes = wrapped.as_deref().unwrap_or(data);
+    std::fs::write(&*FILE, bytes).unwrap();
     let Ok(mut checkpoint) = Checkpoint::open(&FILE) else { return };
     checkpoint.fit(4, false);
     checkpoint.parameters();
     for name in checkpoint.tensors.keys() {
         let values = checkpoint.read_f32(name);
-        // A tensor is never larger than its file, but for the width of an element.
-        assert!(values.map_or(0, |values| values.len()) <= 8 * data.len() + 8 * 300, "{name}");
+        // No element takes less than a byte.
+        assert!(values.map_or(0, |values| values.len()) <= bytes.len(), "{name}");
     }
     let expected: Vec<_> = checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
     let _ = checkpoint.expect(&expected);
