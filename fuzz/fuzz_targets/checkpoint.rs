@@ -15,8 +15,10 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src"]
 mod passk {
     pub(crate) mod checkpoint;
+    pub(crate) mod file;
 }
 use passk::checkpoint::Checkpoint;
+use passk::file; // where the reader looks for it
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Trouble;
 use super::source::Source;
+use crate::file::write_atomically;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -106,16 +107,7 @@ fn remember(cache: &Path, path: PathBuf, known: Known) {
         let oldest = all.iter().min_by_key(|(_, known)| known.made).map(|(path, _)| path.clone());
         oldest.map(|path| all.remove(&path));
     }
-    let _ = write(cache, &all);
-}
-
-fn write(path: &Path, all: &Cache) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut aside = tempfile::NamedTempFile::new_in(folder)?;
-    aside.write_all(&serde_json::to_vec_pretty(all)?)?;
-    aside.persist(path)?;
-    Ok(())
+    let _ = serde_json::to_vec_pretty(&all).map(|bytes| write_atomically(cache, &bytes));
 }
 
 fn now() -> u64 {
@@ -124,6 +116,8 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// The floors, ground first. A module may use modules of lower floors only.
-const FLOORS: [&[&str]; 8] = [
-    &["task", "verdict", "score", "output", "tokenizer", "checkpoint", "file", "http", "revision"],
+const FLOORS: [&[&str]; 9] = [
+    &["file"],
+    &["task", "verdict", "score", "output", "tokenizer", "checkpoint", "http", "revision"],
     &["program", "prompt", "dataset", "model"],
     &["suite", "jail", "sampler"],
     &["record", "args"],
