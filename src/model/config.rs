@@ -102,7 +102,9 @@ pub enum ConfigError {
     },
 }
 
-/// Keys of both kinds of file; the aliases are Hugging Face's.
+/// Keys of both kinds of file; the aliases are Hugging Face's. Not candle-transformers' `LlamaConfig`, which reads Hugging
+/// Face's names alone and takes a base of 10,000 where transformers 5 writes `rope_parameters`; nor does it see the keys
+/// that make a model another one than it would compute (biases, windows, linear scaling).
 #[derive(Deserialize)]
 struct WireConfig {
     #[serde(alias = "hidden_size")]

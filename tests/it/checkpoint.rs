@@ -6,6 +6,7 @@
 
 mod bad;
 mod hostile;
+mod peer;
 mod variants;
 
 use std::collections::BTreeMap;

@@ -40,7 +40,7 @@ fn flat(json: &Json) -> Vec<f32> {
 #[test]
 fn every_variant_has_pytorchs_metadata_and_logits() {
     let expected = json(&folder().join("expected.json"));
-    let ids: Vec<u32> = expected["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let ids = ids(&expected["ids"]);
     let files = expected["files"].as_object().unwrap();
     assert_eq!(files.len(), 26);
     for (name, expected) in files {
@@ -90,7 +90,11 @@ fn low_rank_changes_are_refused_where_they_do_not_fit() {
 
 // --- Hugging Face folders ------------------------------------------------------------------------------
 
-fn hugging_face(name: &str) -> (Model, Json) {
+pub(super) fn ids(json: &Json) -> Vec<u32> {
+    flat(json).into_iter().map(|id| id as u32).collect()
+}
+
+pub(super) fn hugging_face(name: &str) -> (Model, Json) {
     let folder = fixtures().join("hf").join(name);
     let mut checkpoint = Checkpoint::open(&folder).unwrap();
     let config = Config::from_folder(&folder).unwrap();
@@ -104,8 +108,7 @@ fn check_generation(name: &str) {
     let cases = expected["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 10);
     for (at, case) in cases.iter().enumerate() {
-        let ids = |key: &str| flat(&case[key]).into_iter().map(|id| id as u32).collect::<Vec<_>>();
-        let (prompt, theirs) = (ids("prompt"), ids("tokens"));
+        let (prompt, theirs) = (ids(&case["prompt"]), ids(&case["tokens"]));
         assert_eq!(crate::agreement::greedy(&model, &prompt, theirs.len()), theirs, "{name}: prompt {at}");
         if at == 5 {
             let logits = model.all_logits(&prompt).unwrap().concat();
