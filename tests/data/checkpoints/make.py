@@ -70,7 +70,7 @@ def greedy(model: MtpLlama, prompt: list[int], n: int) -> tuple[list[int], float
     of these weights may be off by without choosing otherwise."""
     ids, lead = list(prompt), math.inf
     for _ in range(n):
-        best = model(torch.tensor([ids]), 1)[0, 0, -1].topk(2)
+        best = model(torch.tensor([ids]))[0, 0, -1].topk(2)
         lead = min(lead, (best.values[0] - best.values[1]).item())
         ids.append(best.indices[0].item())
     return ids[len(prompt) :], lead
