@@ -78,6 +78,11 @@ fn found_in(dir: &Path) -> String {
         }
         is_dir || [".pt", ".pth", ".bin", ".safetensors"].iter().any(|end| name.ends_with(end))
     });
+    // Folders last, by name: a number there is no epoch.
+    names.sort_by(|a, b| match (a.ends_with('/'), b.ends_with('/')) {
+        (true, true) => a.cmp(b),
+        (a, b) => a.cmp(&b),
+    });
     let more = names.len().saturating_sub(LISTED);
     names.truncate(LISTED);
     let list = match (names.is_empty(), more) {

@@ -434,7 +434,9 @@ fn paths(suite: &dyn Suite, settings: &Settings, folder: &Path) -> Result<Vec<(S
             files.iter().map(|file| Ok((label(label_of(file)), Some(checkpoint::existing(file)?)))).collect()
         }
         Contestants::BaseModel(folder) => {
-            let folder = opened::folder(&folder.to_string_lossy(), settings)?;
+            // Where there is none, what is there instead is told.
+            let folder =
+                opened::folder(&folder.to_string_lossy(), settings).or_else(|_| checkpoint::existing(folder))?;
             Ok(vec![(label(label_of(&folder)), Some(folder))])
         }
         Contestants::Pipelines(names) => names.iter().map(|name| best(name)).collect(),
