@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use passk::checkpoint::Checkpoint;
+
 use crate::workplace::{Workplace, repository, run};
 
 /// Ten problems, six samples each.
@@ -174,6 +176,18 @@ fn several_checkpoints_are_told_apart_by_their_labels() {
     let order: Vec<usize> =
         (1..=3).map(|n| ran.stderr.find(&format!("\nverifiable-epoch_{n} on micro")).unwrap()).collect();
     assert!(order.is_sorted(), "{}", ran.stderr);
+    // The table at the end: label, epoch, validation loss, pass@1 and its interval where there is one.
+    let table: Vec<Vec<&str>> =
+        ran.stderr.lines().rev().take(4).map(|line| line.split_whitespace().take(4).collect()).collect();
+    let [head, epochs @ ..] = &table.iter().rev().collect::<Vec<_>>()[..] else { unreachable!() };
+    assert_eq!(**head, ["epoch", "val", "loss", "pass@1"], "{}", ran.stderr);
+    for (n, row) in (1..=3).zip(epochs) {
+        let path = repository().join(format!("storage/micro/checkpoints/verifiable/checkpoint_epoch_{n}.pt"));
+        let loss = Checkpoint::open(&path).unwrap().val_metrics["val_loss"];
+        let expected = [format!("verifiable-epoch_{n}"), n.to_string(), format!("{loss:.4}")];
+        assert_eq!(row[..3], expected, "{}", ran.stderr);
+        assert!(["0.0000", "1.0000"].contains(&row[3]), "{}", ran.stderr);
+    }
 }
 
 #[test]
