@@ -5,13 +5,13 @@
 //! so that a 13 GB file is inspected in a moment. No pickle is executed, and a truncated, corrupt or hostile file gives
 //! an error, never a panic or a tensor of zeros.
 //!
-//! The model has one door: [`Checkpoint::expect`], [`Checkpoint::read_f32`] and [`Checkpoint::read_f32_into`]. Behind it,
-//! names are Meta's, low-rank changes are merged, a tied output matrix is the embedding, and Hugging Face's half-split
-//! rotary rows are in interleaved order.
+//! The model has one door: [`Checkpoint::expect`], [`Checkpoint::rows`] and [`Checkpoint::read_f32`]. Behind it, names
+//! are Meta's, low-rank changes are merged, a tied output matrix is the embedding, and Hugging Face's half-split rotary
+//! rows are in interleaved order.
 //!
 //! From the file to the values: `source` is a file and its ranges; `archive`, `pickle`, `plain` and `pt` read the one
-//! format, `safetensors` the other, `folder` puts shards together; `names` and `tensor` say what was found, `weight` makes
-//! values of it.
+//! format, `safetensors` the other, `folder` puts shards together; `names` and `tensor` say what was found, `weight` and
+//! `rows` make values of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ mod names;
 mod pickle;
 mod plain;
 mod pt;
+mod rows;
 mod safetensors;
 mod source;
 mod tensor;
@@ -36,6 +37,7 @@ pub use contents::{Kind, Lora};
 pub use discover::{best, existing, matching};
 pub use error::{CheckpointError, Mismatch};
 use error::{Trouble, unreadable};
+pub use rows::Rows;
 use source::Source;
 pub use tensor::{DType, TensorInfo};
 
@@ -149,14 +151,6 @@ impl Checkpoint {
         let mut values = weight.room(name)?;
         weight.read_f32(name, &mut values)?;
         Ok(values)
-    }
-
-    /// As [`read_f32`](Self::read_f32), into memory that is there already: a part of a larger matrix, say.
-    ///
-    /// # Errors
-    /// As `read_f32`; also if `values` has not as many elements as the weight. `values` may hold anything then.
-    pub fn read_f32_into(&self, name: &str, values: &mut [f32]) -> Result<(), CheckpointError> {
-        self.weight(name)?.read_f32(name, values)
     }
 
     /// Number of parameters: elements of floating-point tensors, tied ones counted once and the value head not at all.

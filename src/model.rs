@@ -11,6 +11,7 @@ mod config;
 pub mod device;
 mod kernel;
 mod math;
+mod weights;
 
 use thiserror::Error;
 
@@ -21,6 +22,7 @@ pub use config::{CONFIG_FILES, Config, ConfigError, RopeScaling, find_folder};
 use kernel::Matrix;
 pub use kernel::Threads;
 pub(crate) use math::exp;
+use weights::{Stored, Weights};
 
 /// The most rows of one call: what the workspace of a step is planned for. Longer prompts go in pieces.
 pub const MAX_ROWS: usize = 128;
@@ -80,6 +82,16 @@ pub enum Heads {
     Next,
     /// All of them.
     All,
+}
+
+impl Heads {
+    /// How many of the model's blocks that takes.
+    fn blocks(self, config: &Config) -> usize {
+        match self {
+            Heads::Next => config.trunk_len() + 1,
+            Heads::All => config.n_layers,
+        }
+    }
 }
 
 /// Where one token stands: its sequence is `prefix` (shared by the samples of a prompt) and then `own`.
@@ -148,14 +160,26 @@ impl Model {
     /// # Errors
     /// A tensor is missing, unexpected, misshapen, or holds a value that is not finite.
     pub fn load(checkpoint: &Checkpoint, config: Config, heads: Heads) -> Result<Model, ModelError> {
-        checkpoint.expect(&config.tensors())?;
-        Model::build(config, heads, &|name: &str| {
-            let values = checkpoint.read_f32(name)?;
-            match values.iter().all(|v| v.is_finite()) {
-                true => Ok(values),
-                false => Err(ModelError::NotFinite(name.to_owned())),
-            }
-        })
+        Model::load_with_progress(checkpoint, config, heads, &mut |_, _| {})
+    }
+
+    /// As [`load`](Self::load). `progress` is told bytes of weights that are in place, and all bytes.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_with_progress(
+        checkpoint: &Checkpoint,
+        config: Config,
+        heads: Heads,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Model, ModelError> {
+        let tensors = config.tensors();
+        checkpoint.expect(&tensors)?;
+        let left_out = &config.blocks()[heads.blocks(&config)..];
+        let is_loaded = |name: &str| !left_out.iter().any(|block| name.starts_with(&format!("{block}.")));
+        let loaded = tensors.iter().filter(|(name, _)| is_loaded(name));
+        let all = loaded.map(|(_, shape)| (shape.iter().product::<usize>() * size_of::<f32>()) as u64).sum();
+        Model::build(config, heads, &mut Stored { checkpoint, progress, done: 0, all })
     }
 
     /// A model with weights drawn from `seed`: for benchmarks and tests. Norms are one; other weights are uniform with
@@ -165,28 +189,21 @@ impl Model {
     /// None that can happen; the type is that of [`load`](Self::load).
     pub fn random(config: Config, heads: Heads, seed: u64) -> Result<Model, ModelError> {
         let shapes: std::collections::HashMap<String, Vec<usize>> = config.tensors().into_iter().collect();
-        Model::build(config, heads, &|name: &str| {
+        Model::build(config, heads, &mut |name: &str| {
             Ok(random_values(name, shapes.get(name).map_or(&[], Vec::as_slice), seed))
         })
     }
 
-    fn build(
-        config: Config,
-        heads: Heads,
-        read: &impl Fn(&str) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Model, ModelError> {
-        let wanted = match heads {
-            Heads::Next => config.trunk_len() + 1,
-            Heads::All => config.n_layers,
-        };
+    fn build(config: Config, heads: Heads, weights: &mut impl Weights) -> Result<Model, ModelError> {
         let names = config.blocks();
-        let blocks = names.iter().take(wanted).map(|name| Block::load(&config, name, read));
+        let blocks = names.iter().take(heads.blocks(&config)).map(|name| Block::load(&config, name, weights));
+        let blocks = blocks.collect::<Result<_, _>>()?;
         let mut output = Matrix::new(config.vocab_size, config.dim);
-        output.fill(0, &read("output.weight")?);
+        weights.fill("output.weight", &mut output, 0, config.vocab_size)?;
         Ok(Model {
-            blocks: blocks.collect::<Result<_, _>>()?,
-            embeddings: read("tok_embeddings.weight")?,
-            norm: read("norm.weight")?,
+            blocks,
+            embeddings: weights.values("tok_embeddings.weight")?,
+            norm: weights.values("norm.weight")?,
             output,
             rotary: Rotary::new(&config),
             config,

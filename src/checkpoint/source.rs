@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::Trouble;
 
-/// Bytes read at once: large enough for full disk speed, small beside any weights and within the processor's cache.
-const CHUNK_BYTES: usize = 1 << 18;
+/// Bytes read at once: large enough for full disk speed, and still in the processor's cache when they are looked at.
+const CHUNK_BYTES: usize = 1 << 17;
 /// Bytes read by one thread.
 const PART_BYTES: usize = 1 << 23;
 
@@ -48,59 +48,67 @@ pub(super) struct Range {
 
 impl Range {
     /// Reads `values.len()` elements of `element` bytes each, from byte `start` of the file on. `fill` puts the bytes of
-    /// some elements into their place. Parts are read side by side: one thread alone is slower than a file in the page
-    /// cache. What is the whole range is checked against its CRC-32, which PyTorch itself never does.
-    pub(super) fn read<T: Send>(
+    /// some elements into their place.
+    pub(super) fn read_run<T>(
         &self,
         start: u64,
         element: usize,
         values: &mut [T],
-        fill: impl Fn(&[u8], &mut [T]) + Sync,
+        sum: &mut Sum,
+        fill: impl Fn(&[u8], &mut [T]),
     ) -> Result<(), Trouble> {
-        self.in_parts(start, element, values, |at, values, sum| {
-            let mut buffer = vec![0; CHUNK_BYTES.min(values.len() * element)];
-            let mut at = at;
-            for values in values.chunks_mut(CHUNK_BYTES / element) {
-                let chunk = &mut buffer[..values.len() * element];
-                self.source.read_exact(at, chunk)?;
-                sum.update(chunk);
-                fill(chunk, values);
-                at += chunk.len() as u64;
-            }
-            Ok(())
-        })
+        let mut buffer = vec![0; CHUNK_BYTES.min(values.len() * element)];
+        let mut at = start;
+        for values in values.chunks_mut(CHUNK_BYTES / element) {
+            let chunk = &mut buffer[..values.len() * element];
+            self.source.read_exact(at, chunk)?;
+            sum.update(chunk);
+            fill(chunk, values);
+            at += chunk.len() as u64;
+        }
+        Ok(())
     }
 
-    /// Fills `bytes` with what lies from byte `start` of the file on, as [`read`](Self::read) does.
-    pub(super) fn read_into(&self, start: u64, bytes: &mut [u8]) -> Result<(), Trouble> {
-        self.in_parts(start, 1, bytes, |at, bytes, sum| {
-            let mut at = at;
-            // In chunks, so that a chunk is summed up while it is still in the processor's cache.
-            for chunk in bytes.chunks_mut(CHUNK_BYTES) {
-                self.source.read_exact(at, chunk)?;
-                sum.update(chunk);
-                at += chunk.len() as u64;
-            }
-            Ok(())
-        })
+    /// Fills `bytes` with what lies from byte `start` of the file on.
+    pub(super) fn read_run_into(&self, start: u64, bytes: &mut [u8], sum: &mut Sum) -> Result<(), Trouble> {
+        let mut at = start;
+        // In chunks, so that a chunk is summed up while it is still in the processor's cache.
+        for chunk in bytes.chunks_mut(CHUNK_BYTES) {
+            self.source.read_exact(at, chunk)?;
+            sum.update(chunk);
+            at += chunk.len() as u64;
+        }
+        Ok(())
     }
 
-    fn in_parts<T: Send>(
+    /// Reads elements of `element` bytes each from byte `start` of the file on, in parts side by side: one thread alone is
+    /// slower than a file in the page cache. `read` is given where a part begins in the file. What is the whole range is
+    /// checked against its CRC-32, which PyTorch itself never does.
+    pub(super) fn in_parts<T: Send>(
         &self,
         start: u64,
         element: usize,
         values: &mut [T],
         read: impl Fn(u64, &mut [T], &mut Sum) -> Result<(), Trouble> + Sync,
     ) -> Result<(), Trouble> {
-        let whole = (start, (values.len() * element) as u64) == (self.start, self.size) && self.crc32 != 0;
+        let bytes = (values.len() * element) as u64;
         let part = PART_BYTES / element;
         let parts = values.par_chunks_mut(part).enumerate().map(|(at, values)| {
-            let mut sum = Sum(whole.then(flate2::Crc::new));
+            let mut sum = self.sum(start, bytes);
             read(start + (at * part * element) as u64, values, &mut sum)?;
             Ok(sum)
         });
         // In order, whichever part was read first.
-        let sums: Vec<Sum> = parts.collect::<Result<_, Trouble>>()?;
+        self.check(parts.collect::<Result<Vec<Sum>, Trouble>>()?)
+    }
+
+    /// What is to be added up while `bytes` bytes from `start` on are read: nothing, unless they are all of the range.
+    pub(super) fn sum(&self, start: u64, bytes: u64) -> Sum {
+        Sum(((start, bytes) == (self.start, self.size) && self.crc32 != 0).then(flate2::Crc::new))
+    }
+
+    /// Holds the sums of parts, in the order in which they lie in the file, against the whole one.
+    pub(super) fn check(&self, sums: impl IntoIterator<Item = Sum>) -> Result<(), Trouble> {
         let sum = sums.into_iter().filter_map(|sum| sum.0).reduce(|mut all, part| {
             all.combine(&part);
             all
@@ -114,13 +122,13 @@ impl Range {
     /// All bytes. The caller has bounded `size`.
     pub(super) fn bytes(&self) -> Result<Vec<u8>, Trouble> {
         let mut bytes = vec![0; usize::try_from(self.size)?];
-        self.read_into(self.start, &mut bytes)?;
+        self.in_parts(self.start, 1, &mut bytes, |at, bytes, sum| self.read_run_into(at, bytes, sum))?;
         Ok(bytes)
     }
 }
 
 /// The CRC-32 of a part, where it is wanted.
-struct Sum(Option<flate2::Crc>);
+pub(super) struct Sum(Option<flate2::Crc>);
 
 impl Sum {
     fn update(&mut self, chunk: &[u8]) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use half::{bf16, f16};
 
 use super::Trouble;
-use super::source::Range;
+use super::source::{Range, Sum};
 
 /// Element type of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -242,14 +242,29 @@ impl TensorInfo {
 
     /// What lies from the first element to the last.
     fn read_span(&self, values: &mut [f32]) -> Result<(), Trouble> {
-        if self.dtype == DType::F32 && cfg!(target_endian = "little") {
-            return self.storage.read_into(self.start, bytemuck::cast_slice_mut(values));
-        }
         let element = self.dtype.size_in_bytes();
-        self.storage.read(self.start, element, values, |bytes, values| self.dtype.decode(bytes, values))
+        self.storage.in_parts(self.start, element, values, |start, values, sum| self.read_at(start, values, sum))
     }
 
-    fn is_contiguous(&self) -> bool {
+    /// The elements from the `first` on of a tensor that is contiguous and readable, by one thread.
+    pub(super) fn read_run(&self, first: usize, values: &mut [f32], sum: &mut Sum) -> Result<(), Trouble> {
+        self.read_at(self.start + (first * self.dtype.size_in_bytes()) as u64, values, sum)
+    }
+
+    fn read_at(&self, start: u64, values: &mut [f32], sum: &mut Sum) -> Result<(), Trouble> {
+        if self.dtype == DType::F32 && cfg!(target_endian = "little") {
+            return self.storage.read_run_into(start, bytemuck::cast_slice_mut(values), sum);
+        }
+        let element = self.dtype.size_in_bytes();
+        self.storage.read_run(start, element, values, sum, |bytes, values| self.dtype.decode(bytes, values))
+    }
+
+    /// What is to be added up while all elements of a contiguous tensor are read.
+    pub(super) fn sum(&self) -> Sum {
+        self.storage.sum(self.start, (self.elements * self.dtype.size_in_bytes()) as u64)
+    }
+
+    pub(super) fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         self.shape.iter().zip(&self.strides).rev().all(|(&length, &stride)| {
             let fits = length <= 1 || stride == expected;

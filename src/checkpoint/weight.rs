@@ -92,6 +92,12 @@ impl Change<'_> {
 }
 
 impl Weight<'_> {
+    /// Whether the file holds its values in their order, to be read from anywhere on.
+    pub(super) fn is_stored_as_wanted(&self) -> bool {
+        let Weight { base, change, .. } = self;
+        change.is_none() && !base.halves && base.is_contiguous() && base.readable().is_ok()
+    }
+
     /// Memory for its values.
     pub(super) fn room(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
         let elements = self.base.elements();
@@ -104,7 +110,7 @@ impl Weight<'_> {
         Ok(vec![0.0; elements])
     }
 
-    fn failed(&self, tensor: &TensorInfo, name: &str, trouble: Trouble) -> CheckpointError {
+    pub(super) fn failed(&self, tensor: &TensorInfo, name: &str, trouble: Trouble) -> CheckpointError {
         unreadable(&tensor.storage.source.path, trouble.of(&format!("tensor {name}")))
     }
 

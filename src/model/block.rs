@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::config::Config;
 use super::kernel::{Matrix, Threads};
 use super::math::{rms_norm, swiglu};
+use super::weights::Weights;
 use super::{ModelError, Picked, Row, Workspace};
 
 /// Weights of one block; the projections of one input are fused into one matrix.
@@ -21,17 +22,13 @@ pub(super) struct Block {
 
 impl Block {
     /// Reads the block called `name`, e.g. `layers.0`.
-    pub(super) fn load(
-        config: &Config,
-        name: &str,
-        read: &impl Fn(&str) -> Result<Vec<f32>, ModelError>,
-    ) -> Result<Block, ModelError> {
-        let part = |part: &str| read(&format!("{name}.{part}.weight"));
-        let fuse = |parts: &[(&str, usize)], width: usize| -> Result<Matrix, ModelError> {
+    pub(super) fn load<W: Weights>(config: &Config, name: &str, weights: &mut W) -> Result<Block, ModelError> {
+        let whole = |part: &str| format!("{name}.{part}.weight");
+        let fuse = |weights: &mut W, parts: &[(&str, usize)], width: usize| -> Result<Matrix, ModelError> {
             let mut fused = Matrix::new(parts.iter().map(|(_, out)| out).sum(), width);
             let mut first = 0;
-            for (name, out) in parts {
-                fused.fill(first, &part(name)?);
+            for (part, out) in parts {
+                weights.fill(&whole(part), &mut fused, first, *out)?;
                 first += out;
             }
             Ok(fused)
@@ -39,12 +36,12 @@ impl Block {
         let &Config { dim, hidden_dim, .. } = config;
         let kv_dim = config.kv_dim();
         Ok(Block {
-            attention_norm: part("attention_norm")?,
-            qkv: fuse(&[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], dim)?,
-            out: fuse(&[("attention.wo", dim)], dim)?,
-            ffn_norm: part("ffn_norm")?,
-            gate_up: fuse(&[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], dim)?,
-            down: fuse(&[("feed_forward.w2", dim)], hidden_dim)?,
+            attention_norm: weights.values(&whole("attention_norm"))?,
+            qkv: fuse(weights, &[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], dim)?,
+            out: fuse(weights, &[("attention.wo", dim)], dim)?,
+            ffn_norm: weights.values(&whole("ffn_norm"))?,
+            gate_up: fuse(weights, &[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], dim)?,
+            down: fuse(weights, &[("feed_forward.w2", dim)], hidden_dim)?,
         })
     }
 

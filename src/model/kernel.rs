@@ -63,15 +63,30 @@ impl Matrix {
         Matrix { out, width, panels: vec![0.0; out.div_ceil(PANEL) * PANEL * width] }
     }
 
-    /// Puts `values`, (any, width), at output `first` and those after it.
-    pub(super) fn fill(&mut self, first: usize, values: &[f32]) {
-        for (row, values) in values.chunks_exact(self.width).enumerate() {
-            let column = first + row;
-            let panel = &mut self.panels[column / PANEL * PANEL * self.width..];
-            for (to, value) in panel[column % PANEL..].iter_mut().step_by(PANEL).zip(values) {
-                *to = *value;
-            }
-        }
+    /// Puts the `rows` rows that `read` gives at output `first` and those after it. `read` fills a few rows from the one
+    /// it is told on; each panel is filled by one thread, while the rows are still in the processor's cache.
+    pub(super) fn fill<E: Send>(
+        &mut self,
+        first: usize,
+        rows: usize,
+        read: &(impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync),
+    ) -> Result<(), E> {
+        let (width, end) = (self.width, first + rows);
+        let panels = &mut self.panels[first / PANEL * PANEL * width..end.div_ceil(PANEL) * PANEL * width];
+        let panels = panels.par_chunks_exact_mut(PANEL * width).enumerate();
+        panels.try_for_each_init(Vec::new, |values: &mut Vec<f32>, (number, panel)| {
+            let column = (first / PANEL + number) * PANEL;
+            let (from, to) = (column.max(first), (column + PANEL).min(end));
+            values.resize((to - from) * width, 0.0);
+            read(from - first, values)?;
+            interleave(values, width, &mut panel[from - column..]);
+            Ok(())
+        })
+    }
+
+    /// Terms of each sum.
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     /// Bytes held.
@@ -97,6 +112,20 @@ impl Matrix {
                 .into_par_iter()
                 .with_max_len(1)
                 .for_each(|share| span(panels * share / shares, panels * (share + 1) / shares));
+        }
+    }
+}
+
+/// Rows of `width` values, side by side from the beginning of a panel on: value k of row i goes to place 16 k + i.
+fn interleave(rows: &[f32], width: usize, panel: &mut [f32]) {
+    // In squares: what is written stays in the first cache until it is whole, and every row is read by whole lines.
+    for at in (0..width).step_by(PANEL) {
+        let depth = PANEL.min(width - at);
+        let square = &mut panel[at * PANEL..];
+        for (i, row) in rows.chunks_exact(width).enumerate() {
+            for (k, value) in row[at..at + depth].iter().enumerate() {
+                square[k * PANEL + i] = *value;
+            }
         }
     }
 }
@@ -192,7 +221,15 @@ mod tests {
 
     fn matrix(out: usize, width: usize) -> Matrix {
         let mut matrix = Matrix::new(out, width);
-        matrix.fill(0, &(0..out * width).map(value).collect::<Vec<_>>());
+        // In two parts, the second of which begins inside of a panel.
+        for (first, rows) in [(0, out / 3), (out / 3, out - out / 3)] {
+            let read = |row: usize, values: &mut [f32]| {
+                let from = (first + row) * width;
+                (from..).zip(values).for_each(|(at, to)| *to = value(at));
+                Ok::<_, ()>(())
+            };
+            matrix.fill(first, rows, &read).unwrap();
+        }
         matrix
     }
 

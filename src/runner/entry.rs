@@ -110,7 +110,7 @@ impl Entry {
         let mut loaded = None;
         let prepared = (wanted > 0).then(|| {
             let (sampled, requests) = self.already_sampled(requests)?;
-            let sampler = Self::sampler(&mut origin, &mut loaded, &requests, contest)?;
+            let sampler = self.sampler(&mut origin, &mut loaded, &requests, contest)?;
             Ok((sampled, requests, sampler))
         });
         // Programs of two entries at once would be more than --jobs.
@@ -129,6 +129,7 @@ impl Entry {
 
     /// What makes the completions; `loaded` is where a loaded model stays.
     fn sampler<'o>(
+        &self,
         origin: &'o mut Origin,
         loaded: &'o mut Option<Box<dyn Sampler>>,
         requests: &[Request],
@@ -140,9 +141,11 @@ impl Entry {
             Origin::Saved(saved) => Ok(saved),
             Origin::Checkpoint { checkpoint, folder } => {
                 let (place, sampling, options) = (&settings.place, settings.sampling, settings.engine);
-                let (engine, plan) = engine::open(place, checkpoint, folder, sampling, options, requests)
-                    .map_err(|error| error.to_string())?;
-                say::plan(&plan);
+                let mut progress = say::loading(&self.run.label);
+                let (engine, plan) =
+                    engine::open(place, checkpoint, folder, sampling, options, requests, &mut progress)
+                        .map_err(|error| error.to_string())?;
+                say::plan(&self.run.label, &plan);
                 Ok(loaded.insert(engine).as_mut())
             }
         }
@@ -174,7 +177,7 @@ impl Entry {
         all.map_err(|error| error.to_string())?;
         let mut origin = self.origin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut loaded = None;
-        let sampler = Self::sampler(&mut origin, &mut loaded, &requests, contest)?;
+        let sampler = self.sampler(&mut origin, &mut loaded, &requests, contest)?;
         screen::begin(&self.run.label, wanted);
         let mut appended = Ok(());
         let done = sampler.sample(&requests, &mut |sample| {

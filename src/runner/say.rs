@@ -40,10 +40,10 @@ pub(super) fn begin(entry: &Entry, wanted: usize, kept: usize) {
 }
 
 /// What sampling will take of memory.
-pub(super) fn plan(plan: &Plan) {
+pub(super) fn plan(label: &str, plan: &Plan) {
     let mb = |bytes: usize| (bytes as f64 / 1e6).ceil();
     line(&format!(
-        "memory: {} MB of weights, at most {} MB of keys and values and {} MB to compute in, {} sequences at once",
+        "{label}: {} MB of weights, at most {} MB of keys and values and {} MB to compute in, {} sequences at once",
         mb(plan.weights),
         mb(plan.cache),
         mb(plan.workspace),
@@ -196,11 +196,21 @@ pub(super) fn table(rows: &[(&Entry, &Summary)]) {
 
 /// Tells on stderr how far [`Checkpoint::digest`](crate::checkpoint::Checkpoint::digest) is, every few seconds.
 pub fn hashing(path: &std::path::Path) -> impl FnMut(u64, u64) {
-    let (path, mut said) = (path.display().to_string(), std::time::Instant::now());
+    far(format!("digest of {}", path.display()))
+}
+
+/// The same of a model's weights.
+pub(super) fn loading(label: &str) -> impl FnMut(u64, u64) {
+    far(format!("{label}: loading"))
+}
+
+/// What is done in less time needs no line.
+fn far(what: String) -> impl FnMut(u64, u64) {
+    let mut said = std::time::Instant::now();
     move |done, all| {
-        if said.elapsed().as_secs() >= 2 {
+        if said.elapsed().as_secs() >= 2 && done < all {
             said = std::time::Instant::now();
-            line(&format!("digest of {path}: {} of {} MB", done >> 20, all >> 20));
+            line(&format!("{what}: {} of {} MB", done / 1_000_000, all / 1_000_000));
         }
     }
 }

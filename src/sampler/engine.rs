@@ -73,7 +73,8 @@ impl Place {
 }
 
 /// Loads the weights of `checkpoint` and the tokenizer of its model folder. Returns the sampler with what sampling
-/// `requests` takes; fewer sequences run at once where memory has no room for more.
+/// `requests` takes; fewer sequences run at once where memory has no room for more. On the CPU `progress` is told bytes of
+/// weights that are in place, and all bytes.
 ///
 /// # Errors
 /// The folder, the tokenizer or the weights are missing or broken; a device is full or fails; a prompt does not fit.
@@ -84,6 +85,7 @@ pub fn open(
     sampling: Sampling,
     options: Options,
     requests: &[Request],
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Box<dyn Sampler>, Plan), SamplerError> {
     fn fitted<B: Backend + 'static>(
         mut engine: Engine<B>,
@@ -93,7 +95,7 @@ pub fn open(
         Ok((Box::new(engine), plan))
     }
     match place {
-        Place::Cpu => fitted(Engine::load(checkpoint, folder, sampling, options)?, requests),
+        Place::Cpu => fitted(Engine::load(checkpoint, folder, sampling, options, progress)?, requests),
         Place::Cuda { ordinals, dtype } => {
             let devices = ordinals.iter().map(|&ordinal| device::open(ordinal)).collect::<Result<_, _>>()?;
             let dtype = dtype.unwrap_or_else(|| Dtype::native(checkpoint)).into();
@@ -152,7 +154,8 @@ impl<'a> Queue<'a> {
 }
 
 impl Engine {
-    /// Loads the weights of `checkpoint` and the tokenizer of its model folder, to run on the CPU.
+    /// Loads the weights of `checkpoint` and the tokenizer of its model folder, to run on the CPU. `progress` is told
+    /// bytes of weights that are in place, and all bytes.
     ///
     /// # Errors
     /// The folder, the tokenizer or the weights are missing or broken.
@@ -161,9 +164,11 @@ impl Engine {
         folder: &Path,
         sampling: Sampling,
         options: Options,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Engine, SamplerError> {
         let tokenizer = Tokenizer::from_folder(folder)?;
-        let model = Model::load(checkpoint, Config::from_folder(folder)?, options.decode.heads())?;
+        let heads = options.decode.heads();
+        let model = Model::load_with_progress(checkpoint, Config::from_folder(folder)?, heads, progress)?;
         Ok(Engine::new(model, tokenizer, sampling, options))
     }
 

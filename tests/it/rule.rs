@@ -22,7 +22,8 @@ fn sample(tasks: &[Task], n: u32, batch: usize) -> BTreeMap<(String, u32), Sampl
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("storage/micro");
     let checkpoint = Checkpoint::open(&root.join("checkpoints/baseline/checkpoint_best.pt")).unwrap();
     let options = Options { batch, ..Options::default() };
-    let mut engine = Engine::load(&checkpoint, &root.join("models/micro-mtp"), SAMPLING, options).unwrap();
+    let mut engine =
+        Engine::load(&checkpoint, &root.join("models/micro-mtp"), SAMPLING, options, &mut |_, _| {}).unwrap();
     let request = |task: &Task| Request {
         task: task.id.clone(),
         prompt: Format::Raw.prompt(task, &[], &Micro.stops()),

@@ -75,6 +75,28 @@ fn every_variant_has_pytorchs_metadata_and_logits() {
     }
 }
 
+/// Read a few rows at a time and in another order: views, low-rank changes and rotary rows in halves are among them.
+#[test]
+fn rows_are_the_same_values() {
+    let expected = json(&folder().join("expected.json"));
+    for name in expected["files"].as_object().unwrap().keys() {
+        let (mut checkpoint, config) = open(name);
+        (checkpoint.lora.rank, checkpoint.lora.alpha) = (Some(2), Some(6.0));
+        for (weight, shape) in config.tensors() {
+            let width: usize = shape[1..].iter().product();
+            let mut values = vec![f32::NAN; shape[0] * width];
+            let rows = checkpoint.rows(&weight).unwrap();
+            for (piece, values) in values.chunks_mut(3 * width).enumerate().rev() {
+                rows.read(3 * piece, values).unwrap();
+            }
+            let beyond = rows.read(shape[0], &mut vec![0.0; width]).unwrap_err().to_string();
+            assert!(beyond.contains(&weight) && beyond.contains("no rows from"), "{beyond}");
+            rows.finish().unwrap();
+            assert_eq!(values, checkpoint.read_f32(&weight).unwrap(), "{name}: {weight}");
+        }
+    }
+}
+
 #[test]
 fn low_rank_changes_are_refused_where_they_do_not_fit() {
     let alone = Checkpoint::open(&folder().join("lora.pt")).unwrap();

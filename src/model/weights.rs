@@ -1,0 +1,70 @@
+//! Where the weights of a model come from: a checkpoint, tensor by tensor straight into their place, or anything that
+//! gives values by name.
+
+use super::ModelError;
+use super::kernel::Matrix;
+use crate::checkpoint::Checkpoint;
+
+pub(super) trait Weights {
+    /// All values of the weight `name`, row by row.
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, ModelError>;
+
+    /// Puts the weight `name`, (rows, width), at output `first` of `matrix` and those after it.
+    fn fill(&mut self, name: &str, matrix: &mut Matrix, first: usize, rows: usize) -> Result<(), ModelError> {
+        let values = self.values(name)?;
+        matrix.fill(first, rows, &|row: usize, to: &mut [f32]| {
+            let from = row * (values.len() / rows);
+            to.copy_from_slice(&values[from..from + to.len()]);
+            Ok(())
+        })
+    }
+}
+
+impl<F: FnMut(&str) -> Result<Vec<f32>, ModelError>> Weights for F {
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
+        self(name)
+    }
+}
+
+/// A checkpoint's weights. A matrix is read, checked and put into its order in one pass, a few rows at a time, so that
+/// loading takes the memory of the weights and hardly more.
+pub(super) struct Stored<'c> {
+    pub(super) checkpoint: &'c Checkpoint,
+    /// Is told bytes of weights that are in place, and all bytes.
+    pub(super) progress: &'c mut dyn FnMut(u64, u64),
+    pub(super) done: u64,
+    pub(super) all: u64,
+}
+
+impl Stored<'_> {
+    fn advance(&mut self, values: usize) {
+        self.done += (values * size_of::<f32>()) as u64;
+        (self.progress)(self.done, self.all);
+    }
+}
+
+impl Weights for Stored<'_> {
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
+        let values = self.checkpoint.read_f32(name)?;
+        check(name, &values)?;
+        self.advance(values.len());
+        Ok(values)
+    }
+
+    fn fill(&mut self, name: &str, matrix: &mut Matrix, first: usize, rows: usize) -> Result<(), ModelError> {
+        let stored = self.checkpoint.rows(name)?;
+        matrix.fill(first, rows, &|row: usize, values: &mut [f32]| {
+            stored.read(row, values)?;
+            check(name, values)
+        })?;
+        stored.finish()?;
+        self.advance(rows * matrix.width());
+        Ok(())
+    }
+}
+
+fn check(name: &str, values: &[f32]) -> Result<(), ModelError> {
+    // All of them, without a branch for each: vectors do that.
+    let odd = values.iter().fold(false, |odd, value| odd | !value.is_finite());
+    if odd { Err(ModelError::NotFinite(name.to_owned())) } else { Ok(()) }
+}
