@@ -100,7 +100,8 @@ fn room<T: CudaDType + DeviceRepr>(device: &CudaDevice, count: usize) -> Result<
 pub(super) fn add(ops: &Ops, x: &mut CudaStorage, y: &CudaStorage, count: usize) -> Result<()> {
     fn of<T: CudaDType + DeviceRepr>(ops: &Ops, x: &mut CudaStorage, y: &CudaStorage, count: usize) -> Result<()> {
         let (x, from) = (x.as_cuda_slice_mut::<f32>()?, y.as_cuda_slice::<T>()?);
-        start!(ops, y, "add", grid(count.div_ceil(THREADS), 1), x, from, &(count as u32));
+        let (over, count) = (grid(count.div_ceil(THREADS), 1), count as u32);
+        start!(ops, y, "add", over, x, from, &count);
         Ok(())
     }
     typed!(y.dtype(), of(ops, x, y, count))
@@ -123,7 +124,8 @@ pub(super) fn norm(
     ) -> Result<CudaStorage> {
         let mut out = room::<T>(x.device(), rows * dim)?;
         let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
-        start!(ops, x, "rms_norm", grid(rows, 1), from, weight, &mut out, &(dim as u32), &eps);
+        let dim = dim as u32;
+        start!(ops, x, "rms_norm", grid(rows, 1), from, weight, &mut out, &dim, &eps);
         Ok(CudaStorage::wrap_cuda_slice(out, x.device().clone()))
     }
     typed!(dtype, of(ops, x, weight, (rows, dim), eps))
@@ -135,7 +137,8 @@ pub(super) fn swiglu(ops: &Ops, both: &CudaStorage, rows: usize, hidden: usize) 
         let mut out = room::<T>(both.device(), count)?;
         let from = both.as_cuda_slice::<T>()?;
         let over = grid(count.div_ceil(THREADS), 1);
-        start!(ops, both, "swiglu", over, from, &mut out, &(hidden as u32), &(count as u32));
+        let (hidden, count) = (hidden as u32, count as u32);
+        start!(ops, both, "swiglu", over, from, &mut out, &hidden, &count);
         Ok(CudaStorage::wrap_cuda_slice(out, both.device().clone()))
     }
     typed!(both.dtype(), of(ops, both, rows, hidden))
@@ -238,8 +241,8 @@ pub(super) fn draw(
     ) -> Result<CudaStorage> {
         let mut out = room::<u32>(logits.device(), count)?;
         let (from, draws) = (logits.as_cuda_slice::<T>()?, draws.as_cuda_slice::<u32>()?);
-        let temperature = temperature as f32;
-        start!(ops, logits, "draw", grid(count, 1), from, draws, &mut out, &(vocab as u32), &temperature, &top_p);
+        let (vocab, temperature) = (vocab as u32, temperature as f32);
+        start!(ops, logits, "draw", grid(count, 1), from, draws, &mut out, &vocab, &temperature, &top_p);
         Ok(CudaStorage::wrap_cuda_slice(out, logits.device().clone()))
     }
     typed!(logits.dtype(), of(ops, logits, draws, (count, vocab), temperature, top_p))
