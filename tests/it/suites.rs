@@ -318,6 +318,9 @@ fn bad_files_of_rows() {
         "test.jsonl",
         &["test.jsonl:1", "none of the forms", "it has text, code, task_id, test_list"],
     );
+    refused(format!("{row}\n\n{}", &row[..40]).as_bytes(), "test.jsonl", &["test.jsonl:3", "EOF"]);
+    refused(format!("{row}\n{row}\n").as_bytes(), "test.jsonl", &["test.jsonl:2", "`T/0` stands here a second time"]);
+    refused(b"\n\r\n", "test.jsonl", &["test.jsonl", "holds no task"]);
     refused(b"PAR1\x00\xff\xfe", "test.jsonl", &["failed to read", "test.jsonl", "utf-8"]);
     refused(
         format!("{row}\n{{\"x\": \"{}\"}}", "a".repeat(200 << 20)).as_bytes(),

@@ -11,6 +11,8 @@ use std::time::Duration;
 use passk::dataset::{DatasetError, Fetched, Fetcher, Processed, Published, Source, folder};
 use tempfile::TempDir;
 
+use crate::workplace::{Workplace, run};
+
 /// 300 rows; what was published.
 fn body() -> Vec<u8> {
     (0..300).flat_map(|n| format!("{{\"row\": {n}}}\n").into_bytes()).collect()
@@ -255,4 +257,32 @@ fn a_wrong_part_is_not_kept_for_ever() {
     assert!(fetched.unwrap_err().to_string().contains("not the pinned"));
     let (fetched, _) = fetch(&[Does::Serves], place.path());
     assert_eq!(fetched.unwrap().rows, 300);
+}
+
+/// Folders in the publisher's place, by the command.
+#[test]
+fn mirrors_without_the_published_file() {
+    let place = Workplace::new();
+    let mirror = place.path("mirror");
+    fs::create_dir(&mirror).unwrap();
+    let fetch = |name: &str| {
+        let mut command = place.passk(&["fetch", name]);
+        run(command.env("PASSK_MIRROR", &mirror)).with_code(2)
+    };
+    fetch("mbpp").saying(&[
+        "mirror/mbpp.jsonl",
+        "No such file",
+        "PASSK_MIRROR must be a folder or URL that has `mbpp.jsonl`",
+    ]);
+    fetch("codecontests").saying(&["`code_contests_20.jsonl`"]);
+    if cfg!(not(feature = "parquet")) {
+        fetch("codecontests").saying(&["built without the parquet reader", "--features parquet"]);
+    }
+    // Another dataset's file under the name that is looked for.
+    place.write("mirror/mbpp.jsonl", r#"{"task_id": "HumanEval/0"}"#);
+    fetch("mbpp").saying(&["mirror/mbpp.jsonl", "not the pinned ccf64ceae9c5", "nothing was written"]);
+    place.write("mirror/HumanEval.jsonl.gz", "");
+    fetch("humaneval").saying(&["HumanEval.jsonl.gz", "not the pinned b796127e635a"]);
+    assert!(!place.path("storage/datasets_v2").exists());
+    fetch("nothing").saying(&["unknown dataset `nothing`: there are humaneval,"]);
 }
