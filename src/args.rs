@@ -86,7 +86,7 @@ pub struct EvaluateArgs {
     /// One token a forward, drafts by the model's extra heads, or what is measured to be faster; never changes a sample
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Decode::Auto)]
     pub decode: Decode,
-    /// How programs are kept from the machine, see `passk jail` [default: not at all, they run with your rights]
+    /// How programs are kept from the machine, see `passk jail` [default: the best level that holds]
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub isolation: Option<Isolation>,
     /// Agree that at `--isolation none` programs that a model wrote run with your rights

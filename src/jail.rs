@@ -1,8 +1,8 @@
 //! Runs one untrusted Python program, kept from the machine, and says what it did.
 //!
 //! # How it works
-//! At every level but [`Isolation::None`] a supervisor is started: our own executable again, under another name, with an
-//! empty environment, no descriptor but a socket, and one thread, so that it may fork ([`host`], `supervisor.rs`).
+//! A supervisor is started: our own executable again, under another name, with an empty environment, no descriptor but a
+//! socket, and one thread, so that it may fork ([`host`], `supervisor.rs`).
 //!
 //! 1. For each program that runs at once the supervisor forks a *slot*. `fence.rs` brings it to where it can start
 //!    programs: at `namespaces` into a mount, network, IPC and UTS namespace (and a user namespace, when we are not
@@ -27,8 +27,8 @@
 //! What holds is found by trying (`canary.rs`): a program attempts to reach files, sockets and processes that are really
 //! there, and a level where one canary gets through does not hold.
 //!
-//! At [`Isolation::None`], and where there is no Linux, `spawn.rs` starts a fresh interpreter in a session of its own and
-//! `watch.rs` watches it from the calling thread.
+//! Where there is no Linux, and at [`Isolation::None`] in a program that never called [`host`], `spawn.rs` starts a fresh
+//! interpreter in a session of its own and `watch.rs` watches it from the calling thread.
 //!
 //! # What a pass rests on
 //! Exactly one well-formed report with the right nonce, no limit reached, and nobody left who holds our pipes. Exit
@@ -155,6 +155,9 @@ pub enum Isolation {
 impl Isolation {
     /// Every level, weakest first.
     pub const ALL: [Isolation; 4] = [Isolation::None, Isolation::Landlock, Isolation::Namespaces, Isolation::Full];
+
+    /// The levels that are tried when none is asked for, best first.
+    pub(crate) const OFFERED: [Isolation; 2] = [Isolation::Namespaces, Isolation::Landlock];
 }
 
 impl fmt::Display for Isolation {
@@ -195,9 +198,9 @@ impl fmt::Display for Start {
 /// How programs are to be run.
 #[derive(Clone, Debug)]
 pub struct JailOptions {
-    /// The level; without one programs run with the user's rights, as at [`Isolation::None`].
+    /// The level; without one the best that holds here, but never [`Isolation::None`].
     pub isolation: Option<Isolation>,
-    /// Whoever asks understands that at [`Isolation::None`] programs run with the user's rights.
+    /// Whoever asks for [`Isolation::None`] understands that programs then run with the user's rights.
     pub consent: bool,
     /// How the interpreter is started.
     pub start: Start,
@@ -210,6 +213,10 @@ impl Default for JailOptions {
         JailOptions { isolation: None, consent: false, start: Start::Warm, host: None }
     }
 }
+
+/// How `none` is had.
+const CONSENT: &str = "say --isolation none --i-understand-that-generated-code-runs-as-me, or set PASSK_ISOLATION=none \
+                       and PASSK_I_UNDERSTAND_THAT_GENERATED_CODE_RUNS_AS_ME=1";
 
 /// What the harness could not do. It says nothing about the program.
 #[derive(Debug, Error)]
@@ -284,11 +291,11 @@ pub enum JailError {
         why: String,
     },
     /// `none` was asked for, and nobody has agreed to it.
-    #[error(
-        "isolation `none` runs generated code with your rights; to have it so, say --isolation none \
-         --i-understand-that-generated-code-runs-as-me"
-    )]
+    #[error("isolation `none` runs generated code with your rights: {}", CONSENT)]
     NoConsent,
+    /// No level holds here, and `none` is not for us to choose.
+    #[error("no isolation holds here ({0}); to run generated code with your rights all the same, {consent}", consent = CONSENT)]
+    Nothing(String),
     /// A slot of the jail failed. It is gone, and another takes its place.
     #[error("the jail failed: {0}")]
     Slot(String),
@@ -330,24 +337,43 @@ pub struct Jail {
     limits: Limits,
     start: Start,
     survey: LevelReport,
-    /// None at [`Isolation::None`].
+    /// Better levels, and why they do not hold here.
+    passed_over: Vec<(Isolation, String)>,
+    /// The supervisor; none where the calling thread does its work.
     #[cfg(target_os = "linux")]
     client: Option<client::Client>,
 }
 
 impl Jail {
-    /// A jail around `python` at the level asked for; without one programs run as us. What a jail needs is tried, not
+    /// A jail around `python` at the level asked for; without one at the best that holds. What holds is tried, not
     /// assumed: programs try to do what they must not, and an empty one must pass.
     ///
     /// # Errors
-    /// When an empty program does not pass, or the level asked for does not hold, or [`Isolation::None`] is asked for by
-    /// name and nobody agreed to it.
+    /// When an empty program does not pass, or the level asked for does not hold, or none does, or [`Isolation::None`]
+    /// is asked for and nobody agreed to it.
     pub fn new(python: Python, limits: Limits, options: JailOptions) -> Result<Jail, JailError> {
         match options.isolation {
             Some(Isolation::None) if !options.consent => Err(JailError::NoConsent),
             Some(level) => Jail::at(level, python, limits, &options),
-            None => Jail::at(Isolation::None, python, limits, &options),
+            None => Jail::best(python, limits, &options),
         }
+    }
+
+    fn best(python: Python, limits: Limits, options: &JailOptions) -> Result<Jail, JailError> {
+        let mut passed_over = Vec::new();
+        let mut broken = None;
+        for level in Isolation::OFFERED {
+            match Jail::at(level, python.clone(), limits.clone(), options) {
+                Ok(jail) => return Ok(Jail { passed_over, ..jail }),
+                Err(JailError::Level { why, .. }) => passed_over.push((level, why)),
+                // Not a matter of levels, unless a lower one can do without what is missing.
+                Err(error) => {
+                    passed_over.push((level, error.to_string()));
+                    broken = broken.or(Some(error));
+                }
+            }
+        }
+        Err(broken.unwrap_or_else(|| JailError::Nothing(survey::in_words(&passed_over))))
     }
 
     fn at(level: Isolation, python: Python, limits: Limits, options: &JailOptions) -> Result<Jail, JailError> {
@@ -359,12 +385,18 @@ impl Jail {
         if level != Isolation::None {
             return Err(JailError::Level { level, why: "it is made of parts of Linux".into() });
         }
+        // Nothing is proven here, so that where there is no supervisor to be had the caller's own threads do.
+        #[cfg(target_os = "linux")]
+        if let Ok(jail) = canary::start(level, python.clone(), limits.clone(), options) {
+            return jail.check();
+        }
         let _ = options;
         let jail = Jail {
             python,
             limits,
             start: Start::Cold,
             survey: LevelReport::unproven(level),
+            passed_over: Vec::new(),
             #[cfg(target_os = "linux")]
             client: None,
         };
@@ -461,6 +493,12 @@ impl Jail {
     /// What holds programs, and what was tried to find out.
     pub fn report(&self) -> &LevelReport {
         &self.survey
+    }
+
+    /// Better levels than this, when none was asked for, and why they do not hold here: `full: …; namespaces: …`. Empty
+    /// when there is none.
+    pub fn passed_over(&self) -> String {
+        survey::in_words(&self.passed_over)
     }
 
     /// The interpreter that runs the programs.

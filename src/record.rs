@@ -269,6 +269,9 @@ pub struct Summary {
     /// See [`Fingerprint`].
     #[serde(default)]
     pub isolation: String,
+    /// See [`Run`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<JailRecord>,
     /// Problems that were asked for and have all their samples judged.
     pub problems: usize,
     /// Problems of the dataset.
@@ -375,6 +378,7 @@ impl Summary {
             label: run.label.clone(),
             dataset: run.fingerprint.dataset.clone(),
             isolation: run.fingerprint.isolation.clone(),
+            jail: run.jail.clone(),
             problems: problems.len(),
             problems_of: run.fingerprint.tasks,
             num_samples,

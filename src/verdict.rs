@@ -116,6 +116,15 @@ impl Judgement {
     pub fn new(verdict: Verdict, detail: impl Into<String>) -> Judgement {
         Judgement { verdict, detail: detail.into(), traceback: Vec::new(), partial: None, cpu: None }
     }
+
+    /// Whether it was ended by SIGKILL. That may be its own doing, or that of the kernel for lack of memory, or of an
+    /// operator: who sent a signal is not to be known.
+    pub fn killed(&self) -> bool {
+        self.verdict == Verdict::Signal && self.detail.ends_with(Judgement::KILLED)
+    }
+
+    /// The detail of a program that was ended by SIGKILL.
+    pub(crate) const KILLED: &str = "ended by SIGKILL (9)";
 }
 
 #[cfg(test)]

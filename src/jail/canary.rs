@@ -25,19 +25,7 @@ pub(super) fn proven(
     if level == Isolation::Full {
         return Err(missing("limits by cgroup are not built yet".into()));
     }
-    let host = match &options.host {
-        Some(host) => host.clone(),
-        None if HOSTED.load(Ordering::Relaxed) => "/proc/self/exe".into(),
-        None => return Err(missing("this program does not call `passk::jail::host` first of all".into())),
-    };
-    let temp = std::fs::canonicalize(std::env::temp_dir()).unwrap_or_else(|_| std::env::temp_dir());
-    let start = |start: Start| {
-        let setup = Setup { python: python.clone(), limits: limits.clone(), level, start, temp: temp.clone() };
-        let client = Client::start(host.clone(), setup).map_err(missing)?;
-        let (python, limits, survey) = (python.clone(), limits.clone(), LevelReport::unproven(level));
-        Jail { python, limits, start, survey, client: Some(client) }.check()
-    };
-    let mut jail = start(options.start)?;
+    let mut jail = start(level, python, limits, options)?.check()?;
     let (held, through) = try_all(&jail, level)?;
     if let Some(first) = through.first() {
         return Err(missing(format!(
@@ -48,6 +36,27 @@ pub(super) fn proven(
     }
     jail.survey = LevelReport { level, holds: true, mechanisms: mechanisms(level), held, missing: through };
     Ok(jail)
+}
+
+/// A jail at `level` with a supervisor, of which nothing has been tried yet.
+pub(super) fn start(
+    level: Isolation,
+    python: Python,
+    limits: Limits,
+    options: &JailOptions,
+) -> Result<Jail, JailError> {
+    let missing = |why: String| JailError::Level { level, why };
+    let host = match &options.host {
+        Some(host) => host.clone(),
+        None if HOSTED.load(Ordering::Relaxed) => "/proc/self/exe".into(),
+        None => return Err(missing("this program does not call `passk::jail::host` first of all".into())),
+    };
+    let temp = std::env::temp_dir();
+    let temp = std::fs::canonicalize(&temp).unwrap_or(temp);
+    let setup = Setup { python: python.clone(), limits: limits.clone(), level, start: options.start, temp };
+    let client = Some(Client::start(host, setup).map_err(missing)?);
+    let survey = LevelReport::unproven(level);
+    Ok(Jail { python, limits, start: options.start, survey, passed_over: Vec::new(), client })
 }
 
 fn mechanisms(level: Isolation) -> Vec<String> {
@@ -71,7 +80,8 @@ fn try_all(jail: &Jail, level: Isolation) -> Result<(Vec<String>, Vec<String>), 
         let what = what.to_owned();
         move |cause: std::io::Error| JailError::Slot(format!("failed to lay out a canary's {what}: {cause}"))
     };
-    let folder = tempfile::tempdir().map_err(failed("folder"))?;
+    let folder = tempfile::tempdir()
+        .map_err(|cause| JailError::Folder { parent: std::env::temp_dir(), cause })?;
     let name = nonce().map_err(failed("name"))?;
     for file in ["kept", "secret"] {
         std::fs::write(folder.path().join(file), &name).map_err(failed("file"))?;

@@ -75,12 +75,6 @@ pub(super) fn number(resource: Resource) -> i32 {
     }
 }
 
-fn plan(namespaces: bool, calls: serde_json::Value, filters: &[Vec<u8>]) -> String {
-    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let filters: Vec<_> = filters.iter().map(hex).collect();
-    json!({"namespaces": namespaces, "filters": filters, "calls": calls}).to_string()
-}
-
 /// The rights of Landlock that we know; an older kernel knows fewer.
 const KNOWN: ABI = ABI::V6;
 
@@ -285,14 +279,16 @@ impl Fence {
 
     /// The same in words for the interpreter that waits.
     pub(super) fn plan(&self) -> String {
-        let filters: Vec<Vec<u8>> = self.filters.iter().map(filter::bytes).collect();
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let filters: Vec<String> = self.filters.iter().map(|filter| hex(filter::bytes(filter))).collect();
         let calls = json!({
             "move_mount": libc::SYS_move_mount,
             "capset": libc::SYS_capset,
             "landlock_restrict_self": libc::SYS_landlock_restrict_self,
             "setuid": self.first_uid.is_some(),
         });
-        plan(self.namespaces(), calls, &filters)
+        let (namespaces, confined) = (self.namespaces(), self.level > Isolation::None);
+        json!({"namespaces": namespaces, "confined": confined, "filters": filters, "calls": calls}).to_string()
     }
 }
 

@@ -95,6 +95,7 @@ fn of_a_pass(left_behind: LeftBehind) -> (Verdict, String) {
 fn of_the_end(status: ExitStatus) -> (Verdict, String) {
     match status.signal() {
         Some(SIGSYS) => (Verdict::Violation, "made a system call of another architecture".into()),
+        Some(SIGKILL) => (Verdict::Signal, Judgement::KILLED.into()),
         Some(signal) => (Verdict::Signal, format!("ended by {}", signal_name(signal))),
         None => {
             let code = status.code().unwrap_or_default();
@@ -109,7 +110,6 @@ fn signal_name(signal: i32) -> String {
         4 => "SIGILL",
         6 => "SIGABRT",
         8 => "SIGFPE",
-        SIGKILL => "SIGKILL",
         11 => "SIGSEGV",
         13 => "SIGPIPE",
         14 => "SIGALRM",

@@ -344,8 +344,9 @@ impl Zygote {
             .and_then(|()| self.socket.read_exact(&mut answer));
         exchange.map_err(|cause| self.lost(cause))?;
         let pid = i32::from_le_bytes(answer);
-        let Some(id) = Pid::from_raw(pid).filter(|_| pid > 0) else {
-            return Err(format!("python failed to fork: {}", io::Error::from_raw_os_error(-pid)));
+        // A negative number is an errno, and no process has one.
+        let Some(id) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else {
+            return Err(format!("python failed to fork: {}", io::Error::from_raw_os_error(pid.saturating_neg())));
         };
         let pidfd = pidfd(id).ok_or_else(|| "the kernel has no pidfd".to_owned())?;
         Ok(Running { pid: id, pidfd: Some(pidfd), status: None, init: fence.namespaces() })

@@ -32,6 +32,12 @@ impl LevelReport {
     }
 }
 
+/// `full: no cgroup may be made here; namespaces: …`.
+pub(super) fn in_words(missing: &[(Isolation, String)]) -> String {
+    let words: Vec<String> = missing.iter().map(|(level, why)| format!("{level}: {why}")).collect();
+    words.join("; ")
+}
+
 /// Every level, strongest first.
 #[derive(Clone, Debug, Serialize)]
 pub struct Survey {
@@ -49,7 +55,7 @@ pub struct Survey {
 /// When there is no interpreter, or an empty program does not pass.
 pub fn survey(python: &Python, start: Start) -> Result<Survey, JailError> {
     let mut levels = Vec::new();
-    for level in Isolation::ALL.into_iter().rev().filter(|level| *level != Isolation::None) {
+    for level in Isolation::OFFERED {
         let limits = Limits::for_cpu(std::time::Duration::from_secs(10));
         let options = JailOptions { isolation: Some(level), start, ..JailOptions::default() };
         levels.push(match Jail::new(python.clone(), limits, options) {

@@ -79,8 +79,9 @@ def serve():
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-        must(libc.syscall(calls["capset"], capabilities_of_self, no_capabilities))
-        must(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
+        if plan["confined"]:
+            must(libc.syscall(calls["capset"], capabilities_of_self, no_capabilities))
+            must(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
         must(libc.prctl(4, 1, 0, 0, 0))  # PR_SET_DUMPABLE: its own /proc entries are its own again
         if ruleset is not None:
             must(libc.syscall(calls["landlock_restrict_self"], ruleset, 0))

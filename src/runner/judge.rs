@@ -1,4 +1,5 @@
-//! Task and completion → judgement, under the limits of the task. A timeout is tried once more while nothing else runs.
+//! Task and completion → judgement, under the limits of the task. What may come of others on the machine, a timeout or a
+//! SIGKILL, is tried once more while nothing else runs.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -47,13 +48,14 @@ impl Judge {
         Ok((base, plus))
     }
 
-    /// Runs a program; one that ran out of time is run again alone, so that a busy machine changes no score.
+    /// Runs a program; one that ran out of time, or was killed as the kernel or an operator kills, is run again alone,
+    /// so that a busy or full machine changes no score.
     fn run(&self, program: &Program, limits: &Limits) -> Result<Judgement, JailError> {
         let judged = {
             let _company = self.company.read().unwrap_or_else(PoisonError::into_inner);
             interrupt::run(&self.jail, program, limits)?
         };
-        if !judged.verdict.timed_out() {
+        if !judged.verdict.timed_out() && !judged.killed() {
             return Ok(judged);
         }
         let _alone = self.company.write().unwrap_or_else(PoisonError::into_inner);

@@ -25,11 +25,15 @@ pub(super) fn line(text: &str) {
 /// What holds the programs that are about to run.
 pub(super) fn isolation(jail: &Jail) {
     let report = jail.report();
+    let missing = match jail.passed_over() {
+        none if none.is_empty() => none,
+        missing => format!(" (missing: {missing})"),
+    };
     line(&match report.level {
         Isolation::None => {
             "isolation none: programs run with your rights, in a process group of their own, under rlimits".to_owned()
         }
-        level => format!("isolation {level}: {} canaries held, python started {}", report.score(), jail.start()),
+        level => format!("isolation {level}: {} canaries held, python {}{missing}", report.score(), jail.start()),
     });
 }
 
@@ -117,6 +121,10 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, more: impl Iterator<Item
         contest::USUAL_KS[..3].iter().filter(|&&k| k > n).map(|k| format!("pass@{k}")).collect();
     if !too_large.is_empty() && entry.ks == contest::usual_ks(n) {
         row("", &format!("{} left out: n is {n}", too_large.join(", ")));
+    }
+    if let Some(jail) = &summary.jail {
+        let canaries = if jail.canaries == "0/0" { String::new() } else { format!(" · {} canaries held", jail.canaries) };
+        row("isolation", &format!("{}{canaries} · python {}", summary.isolation, jail.python_start));
     }
     row("verdicts", &summary.verdict_line());
     if let Some(mean) = summary.mean_completion_tokens {

@@ -152,13 +152,9 @@ fn tight() -> Limits {
     }
 }
 
+/// Without a host: this is the way of other systems than Linux. The corpus has the supervisor's.
 fn options() -> JailOptions {
-    JailOptions {
-        isolation: Some(Isolation::None),
-        consent: true,
-        host: Some(env!("CARGO_BIN_EXE_passk").into()),
-        ..JailOptions::default()
-    }
+    JailOptions { isolation: Some(Isolation::None), consent: true, ..JailOptions::default() }
 }
 
 /// A program with its tests inside.
@@ -357,6 +353,31 @@ fn programs_that_run_at_once_do_not_disturb_each_other() {
         let expected = if number % 2 == 0 { Passed } else { Signal };
         assert_eq!(judged.verdict, expected, "{number}: {}", judged.detail);
     });
+}
+
+#[test]
+fn the_best_level_that_holds_is_taken_and_none_never() {
+    let host = Some(env!("CARGO_BIN_EXE_passk").into());
+    match Jail::new(python(), generous(), JailOptions { host, ..JailOptions::default() }) {
+        Ok(jail) => {
+            assert!(jail.isolation() > Isolation::None);
+            assert_eq!(jail.start().to_string(), "warm");
+            assert!(jail.report().holds && jail.report().missing.is_empty(), "{:?}", jail.report());
+            let judged = jail.run(&program("import os\nassert os.getppid() == 0 or os.listdir('/proc')")).unwrap();
+            assert_eq!(judged.verdict, Passed, "{}", judged.detail);
+        }
+        Err(error) => {
+            assert!(matches!(error, JailError::Nothing(_)), "{error:?}");
+            assert!(error.to_string().contains("--i-understand-that-generated-code-runs-as-me"), "{error}");
+        }
+    }
+    // This program hosts no supervisor: nothing can hold, and nobody has agreed to that.
+    let error = Jail::new(python(), generous(), JailOptions::default()).unwrap_err();
+    assert!(matches!(error, JailError::Nothing(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("passk::jail::host") && text.contains("PASSK_ISOLATION=none"), "{text}");
+    let none = JailOptions { isolation: Some(Isolation::None), ..JailOptions::default() };
+    assert!(matches!(Jail::new(python(), generous(), none), Err(JailError::NoConsent)));
 }
 
 #[test]
