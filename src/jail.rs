@@ -39,9 +39,9 @@
 //!
 //! # What it does not hold
 //! A program written against this very runner can forge a report from inside the interpreter: the nonce stops accidents,
-//! not intent. At `landlock` everybody shares one `/dev/shm`, whose names cannot be listed, and the processes of our user
-//! are counted together by the kernel. No level bounds memory that is in no process, beyond the size of the program's
-//! own file system. At [`Isolation::None`] the program runs as us: it can read and write our files, use the network, and
+//! not intent. At `landlock` the machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail
+//! there with a `PermissionError`, and the processes of our user are counted together by the kernel. No level bounds
+//! memory that is in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program runs as us: it can read and write our files, use the network, and
 //! signal our other processes; a daemon that calls `setsid` and closes every descriptor outlives it unseen; the
 //! processor and memory limits hold for each of its processes, not for their sum.
 
@@ -148,7 +148,9 @@ pub enum Isolation {
     Landlock,
     /// Namespaces of its own, no capabilities, Landlock and seccomp.
     Namespaces,
-    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program.
+    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program. Not built yet, and so not to be
+    /// had on the command line.
+    #[value(skip)]
     Full,
 }
 
@@ -446,7 +448,9 @@ impl Jail {
             let (source, input) = (source.to_owned(), input.map(str::to_owned));
             let order = wire::Order { nonce: nonce.clone(), source, input, limits: limits.clone() };
             let wire::Outcome { seen, home, removed } = client.run(&order)?;
-            return self.judge(&seen.into(), limits, &nonce, &home.to_string_lossy(), removed, order.input.is_some());
+            let alone = order.input.is_some();
+            let judged = self.judge(&seen.into(), limits, &nonce, &home.to_string_lossy(), removed, alone)?;
+            return Ok((self.explained(judged.0, &order.source), judged.1));
         }
         let folder = Folder::new()?;
         let seen = spawn::spawn(&self.python, limits, folder.path(), &nonce, source, input)
@@ -478,6 +482,17 @@ impl Jail {
             judgement = Judgement { cpu: judgement.cpu, ..Judgement::new(Verdict::Passed, "") };
         }
         Ok((judgement, stdout))
+    }
+
+    /// Says of a program that may have failed for what the level lacks, that it may.
+    #[cfg(target_os = "linux")]
+    fn explained(&self, mut judgement: Judgement, source: &str) -> Judgement {
+        let shares = ["multiprocessing", "shared_memory", "ProcessPool"].iter().any(|word| source.contains(word));
+        let refused = judgement.detail.contains("PermissionError: [Errno 13]");
+        if self.isolation() == Isolation::Landlock && judgement.verdict == Verdict::Exception && refused && shares {
+            judgement.detail += " (isolation `landlock` has no shared memory; `namespaces` has)";
+        }
+        judgement
     }
 
     /// What really holds.

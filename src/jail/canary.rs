@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::client::Client;
 use super::wire::Setup;
-use super::{HOSTED, Isolation, Jail, JailError, JailOptions, LevelReport, Limits, Python, Start, nonce, sys};
+use super::{HOSTED, Isolation, Jail, JailError, JailOptions, LevelReport, Limits, Python, nonce, sys};
 use crate::verdict::Verdict;
 
 const CANARY: &str = include_str!("canary.py");
@@ -80,8 +80,7 @@ fn try_all(jail: &Jail, level: Isolation) -> Result<(Vec<String>, Vec<String>), 
         let what = what.to_owned();
         move |cause: std::io::Error| JailError::Slot(format!("failed to lay out a canary's {what}: {cause}"))
     };
-    let folder = tempfile::tempdir()
-        .map_err(|cause| JailError::Folder { parent: std::env::temp_dir(), cause })?;
+    let folder = tempfile::tempdir().map_err(|cause| JailError::Folder { parent: std::env::temp_dir(), cause })?;
     let name = nonce().map_err(failed("name"))?;
     for file in ["kept", "secret"] {
         std::fs::write(folder.path().join(file), &name).map_err(failed("file"))?;

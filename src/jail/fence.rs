@@ -205,17 +205,6 @@ impl Fence {
                 let writes = AccessFs::from_all(KNOWN) & files & !AccessFs::Execute;
                 ruleset = ruleset.add_rule(PathBeneath::new(path, writes))?;
             }
-            if self.level == Isolation::Landlock
-                && let Ok(shm) = PathFd::new("/dev/shm")
-            {
-                // Semaphores and shared memory of multiprocessing. The names of others cannot be listed.
-                let access = AccessFs::ReadFile
-                    | AccessFs::WriteFile
-                    | AccessFs::MakeReg
-                    | AccessFs::RemoveFile
-                    | AccessFs::Truncate;
-                ruleset = ruleset.add_rule(PathBeneath::new(shm, access))?;
-            }
             ruleset.add_rule(PathBeneath::new(own, AccessFs::from_all(KNOWN)))
         };
         made().map(Into::into).map_err(|error| format!("failed to make a Landlock ruleset: {error}"))

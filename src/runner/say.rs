@@ -123,7 +123,8 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, more: impl Iterator<Item
         row("", &format!("{} left out: n is {n}", too_large.join(", ")));
     }
     if let Some(jail) = &summary.jail {
-        let canaries = if jail.canaries == "0/0" { String::new() } else { format!(" · {} canaries held", jail.canaries) };
+        let canaries =
+            if jail.canaries == "0/0" { String::new() } else { format!(" · {} canaries held", jail.canaries) };
         row("isolation", &format!("{}{canaries} · python {}", summary.isolation, jail.python_start));
     }
     row("verdicts", &summary.verdict_line());

@@ -7,6 +7,7 @@
 //! cargo test --test corpus -- namespaces/warm       some of it
 //! PASSK_CORPUS_ONLY=forgery_ cargo test --test corpus      programs by the beginning of their names
 //! PASSK_KILLS=100 cargo test --test corpus -- kill          as many kills; `PASSK_KILLS_SEED` for other moments
+//! PASSK_SOAK=10000 cargo test --test corpus -- soak         so many programs, at the best level: nothing adds up
 //! PASSK_CORPUS_REQUIRE=landlock,namespaces …        a level that is not offered is a failure
 //! ```
 //!
@@ -23,6 +24,8 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod matrix;
 #[cfg(target_os = "linux")]
+mod soak;
+#[cfg(target_os = "linux")]
 mod worker;
 
 use std::process::ExitCode;
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((first, rest)) if first == "--worker" => worker::work(rest),
         Some((first, rest)) if first == "--kill" => kill::work(rest),
+        Some((first, rest)) if first == "--soak" => soak::work(rest),
         _ => libtest_mimic::run(&libtest_mimic::Arguments::from_args(), matrix::trials()).exit_code(),
     }
 }

@@ -98,3 +98,38 @@ fn what_must_never_be() {
     }
     never("journal", &["jail", "model", "suite"]);
 }
+
+/// Every file with unsafe code, and how many places of it. One more is a decision, and has its reason beside it.
+const UNSAFE: [(&str, usize); 4] =
+    [("src/jail/spawn.rs", 3), ("src/jail/sys.rs", 10), ("src/model/device/launch.rs", 2), ("src/model/kernel.rs", 3)];
+
+#[test]
+fn unsafe_code_is_counted_and_has_its_reasons() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src")];
+    let mut found = BTreeMap::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            for (at, line) in lines.iter().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if !name.ends_with(".rs")
+                    || !["unsafe {", "unsafe impl", "unsafe fn"].iter().any(|word| code.contains(word))
+                {
+                    continue;
+                }
+                *found.entry(name.clone()).or_insert(0) += 1;
+                let before = &lines[at.saturating_sub(6)..at];
+                assert!(before.iter().any(|line| line.contains("SAFETY:")), "{name}:{}: without a reason", at + 1);
+            }
+        }
+    }
+    let allowed = UNSAFE.iter().map(|(file, count)| ((*file).to_owned(), *count)).collect();
+    assert_eq!(found, allowed, "the places of unsafe code have changed: see whether each is needed, and count again");
+}

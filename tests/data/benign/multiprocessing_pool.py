@@ -1,5 +1,6 @@
 # A pool of processes.
 # expect: passed
+# expect landlock: exception
 import multiprocessing as mp
 
 def square(x):

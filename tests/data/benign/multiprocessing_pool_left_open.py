@@ -1,5 +1,6 @@
 # A pool that nobody closes.
 # expect: passed
+# expect landlock: exception
 import multiprocessing as mp
 
 pool = mp.get_context("fork").Pool(2)

@@ -1,5 +1,6 @@
 # A process and a queue.
 # expect: passed
+# expect landlock: exception
 import multiprocessing as mp
 
 def through(item):

@@ -1,5 +1,6 @@
 # Memory shared by name.
 # expect: passed
+# expect landlock: exception
 from multiprocessing import shared_memory
 
 def through(value):

@@ -1,5 +1,6 @@
 # The pool of concurrent.futures.
 # expect: passed
+# expect landlock: exception
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 

@@ -1,6 +1,5 @@
-# Two at once look for each other in memory with a name. Landlock leaves everybody the one /dev/shm.
+# Two at once look for each other in memory with a name.
 # expect: exception
-# expect landlock: passed | exception
 # at once: itself
 import time
 from multiprocessing import resource_tracker, shared_memory
