@@ -1,5 +1,5 @@
 # Calls the kernel by the door of 32-bit programs, where the numbers mean other calls.
-# expect: signal | violation | exception | early_exit
+# expect: violation | signal
 # only: x86_64
 import ctypes
 import mmap

@@ -1,5 +1,6 @@
 # Looks through the folders where keys lie.
 # expect: exception
+# limits: cpu=20s wall=60s
 import os
 
 found = []

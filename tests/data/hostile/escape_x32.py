@@ -1,5 +1,5 @@
 # Calls the kernel by the numbers of the x32 interface.
-# expect: exception | signal | violation
+# expect: violation
 # only: x86_64
 import ctypes
 import os

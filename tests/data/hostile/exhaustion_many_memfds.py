@@ -1,5 +1,5 @@
 # Memory in many such files, each within the limit of a file.
-# expect: memory_limit | output_limit | exception
+# expect: exception
 import os
 
 part, held = b"x" * (1 << 20), []

@@ -1,5 +1,5 @@
 # Memory that is a file, which no limit of address space counts.
-# expect: memory_limit | output_limit | exception
+# expect: exception
 import os
 
 fd = os.memfd_create("block")

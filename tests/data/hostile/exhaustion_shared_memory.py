@@ -1,5 +1,5 @@
 # Memory that is shared with nobody, mapped from nothing.
-# expect: memory_limit | exception
+# expect: memory_limit
 import mmap
 
 blocks = []

@@ -1,5 +1,5 @@
 # Memory of an older kind, which outlives those who made it.
-# expect: exception | memory_limit
+# expect: exception
 import ctypes
 import os
 

@@ -1,5 +1,6 @@
 # Is right when the tests are near, and sleeps when they are not.
 # expect: disputed | timeout_wall
+# expect whole: passed
 # entry: f
 # limits: wall=2s
 import time

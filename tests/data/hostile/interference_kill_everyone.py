@@ -1,5 +1,5 @@
 # Two at once: each ends everyone it may. A probe goes first: where it reaches others, nothing more is done.
-# expect: signal | exception
+# expect: exception
 # at once: itself
 import os
 import time

@@ -1,5 +1,5 @@
 # Ends everyone it may while an honest program runs beside it.
-# expect: signal | exception
+# expect: exception
 # at once: threads_at_once
 import os
 import time

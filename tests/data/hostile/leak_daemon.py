@@ -1,11 +1,13 @@
 # A daemon of the old school, with every descriptor closed.
 # expect: violation
-# expect landlock: violation | exception
 import os
 import time
 
 if os.fork() == 0:
-    os.setsid()
+    try:
+        os.setsid()
+    except OSError:
+        pass
     if os.fork() == 0:
         os.closerange(0, 4096)
         time.sleep(20)

@@ -1,11 +1,13 @@
 # A daemon that waits until everyone has gone.
 # expect: violation
-# expect landlock: violation | exception
 import os
 import time
 
 if os.fork() == 0:
-    os.setsid()
+    try:
+        os.setsid()
+    except OSError:
+        pass
     if os.fork() == 0:
         os.closerange(0, 4096)
         for _ in range(20):

@@ -1,5 +1,5 @@
 # A child in the hands of a debugger that has gone.
-# expect: violation | exception
+# expect: exception
 import ctypes
 import os
 import time
