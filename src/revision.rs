@@ -89,10 +89,18 @@ mod tests {
     fn no_source_is_forgotten() {
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let listed = std::fs::read_to_string(src.join("revision.rs")).unwrap();
-        for folder in ["checkpoint", "jail", "model", "sampler", "tokenizer"] {
-            for entry in std::fs::read_dir(src.join(folder)).unwrap() {
-                let name = format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap());
-                assert!(listed.contains(&format!("include_str!(\"{name}\")")), "{name} is missing in revision.rs");
+        let mut folders: Vec<_> =
+            ["checkpoint", "jail", "model", "sampler", "tokenizer"].map(|name| src.join(name)).into();
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => assert!(
+                        listed.contains(&format!("include_str!(\"{name}\")")),
+                        "{name} is missing in revision.rs"
+                    ),
+                }
             }
         }
     }

@@ -253,7 +253,7 @@ mod tests {
         let snapshot = snapshot("abc", &[("t/1", 1, 4), ("t/10", 4, 4)]);
         let text = snapshot.render();
         assert_eq!(Snapshot::parse(&text).unwrap(), snapshot);
-        assert!(text.contains("problems    2 of 3\npass@1      0.6250 · 95 % interval 0.0000–1.0000\n"), "{text}");
+        assert!(text.contains("problems    2 of 3\npass@1      0.6250 · 95 % interval 0.1658–0.9197\n"), "{text}");
         assert!(
             text.ends_with("t/1        1/4   passed 1 · wrong_answer 3\nt/10       4/4   passed 4 · wrong_answer 0\n")
         );
