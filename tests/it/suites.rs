@@ -132,6 +132,12 @@ fn prompts_of_real_rows() {
     assert_eq!(Format::FewShot.own_stops(), Some(&["[DONE]"][..]));
 }
 
+/// What holds best here; this binary cannot host the jail itself.
+fn jail() -> Jail {
+    let options = JailOptions { host: Some(env!("CARGO_BIN_EXE_passk").into()), ..JailOptions::default() };
+    Jail::new(Python::find().unwrap(), Limits::for_cpu(Mbpp.cpu_limit()), options).unwrap()
+}
+
 #[test]
 fn helpers_in_prompts_and_setups_stay() {
     let Some((_place, storage)) = fetched() else { return };
@@ -140,7 +146,7 @@ fn helpers_in_prompts_and_setups_stay() {
         let program = Program::assemble(find(&humaneval, &format!("HumanEval/{id}")), "    pass");
         assert!(program.candidate.contains(&format!("def {helper}(")), "{id}");
     }
-    let jail = Jail::new(Python::find().unwrap(), Limits::for_cpu(Mbpp.cpu_limit()), JailOptions::default()).unwrap();
+    let jail = jail();
     let judge = |task: &Task| {
         let judged = jail.run(&Program::assemble(task, task.canonical.as_deref().unwrap())).unwrap();
         (judged.verdict, judged.detail)
@@ -162,7 +168,7 @@ fn helpers_in_prompts_and_setups_stay() {
 fn plus_tests_find_what_base_tests_do_not() {
     let Some((_place, storage)) = fetched() else { return };
     let (humaneval, mbpp) = (HumanEvalPlus.tasks(&storage).unwrap(), MbppPlus.tasks(&storage).unwrap());
-    let jail = Jail::new(Python::find().unwrap(), Limits::for_cpu(Mbpp.cpu_limit()), JailOptions::default()).unwrap();
+    let jail = jail();
     let judge = |task: &Task, completion: &str| {
         let run = |program: Program| jail.run(&program).unwrap().verdict;
         (run(Program::assemble(task, completion)), run(Program::assemble_plus(task, completion).unwrap()))
