@@ -34,8 +34,9 @@ pub(super) use vectorised;
 
 /// Columns of the result that are computed side by side.
 const PANEL: usize = 16;
-/// Rows computed side by side: 6 × 16 sums fill AVX2's registers and leave room for the factors.
-const TILE: usize = 6;
+/// Rows computed side by side: 4 × 16 sums keep both multipliers busy. With 5 or 6 rows the compiler unrolls no more,
+/// keeps the sums in memory, and takes three times as long (`cargo bench --bench cpu`: 20 sequences beside 16).
+const TILE: usize = 4;
 /// Terms of a sum before it is added to the result: as much of a panel as stays in the first cache.
 const PIECE: usize = 512;
 /// Multiplications below which threads cost more than they bring.
@@ -173,9 +174,7 @@ vectorised! {
                         1 => sums::<1>(panel, x, width, depth, from, column, y, at > 0),
                         2 => sums::<2>(panel, x, width, depth, from, column, y, at > 0),
                         3 => sums::<3>(panel, x, width, depth, from, column, y, at > 0),
-                        4 => sums::<4>(panel, x, width, depth, from, column, y, at > 0),
-                        5 => sums::<5>(panel, x, width, depth, from, column, y, at > 0),
-                        _ => sums::<6>(panel, x, width, depth, from, column, y, at > 0),
+                        _ => sums::<4>(panel, x, width, depth, from, column, y, at > 0),
                     }
                 }
             }
