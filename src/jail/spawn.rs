@@ -12,10 +12,8 @@ use rustix::io::FdFlags;
 use rustix::process::{Pid, Resource, Rlimit};
 
 use super::group::Group;
+use super::job::Job;
 use super::{JailError, Limits, Python};
-
-/// What the interpreter executes: reads the program, runs it, reports.
-const RUNNER: &str = include_str!("runner.py");
 
 /// `-S -s -B`: no `site` (a quarter of the start-up time or more), no user packages, no bytecode written. Not `-I`,
 /// which would ignore the seed of the hashes.
@@ -44,18 +42,18 @@ pub(super) struct Spawned {
     pub(super) report: OwnedFd,
 }
 
-/// Starts `source` in `folder`. With `input` it is run as a program of its own that reads this from stdin.
+/// Starts a job in `folder`; `channel` is the socket between a candidate and its judge.
 pub(super) fn spawn(
     python: &Python,
     limits: &Limits,
     folder: &Path,
-    nonce: &str,
-    source: &str,
-    input: Option<&str>,
+    job: &Job,
+    channel: Option<OwnedFd>,
 ) -> Result<Spawned, JailError> {
     let failed = |cause| JailError::Start { path: python.path.clone(), cause };
-    let program = deliver(&[nonce, "\n", source]).map_err(JailError::Deliver)?;
-    let input = input.map(|input| deliver(&[input])).transpose().map_err(JailError::Deliver)?;
+    let program = deliver(&job.text()).map_err(JailError::Deliver)?;
+    let input = job.input.as_deref().map(deliver).transpose().map_err(JailError::Deliver)?;
+    let input = channel.or(input.map(OwnedFd::from));
     let (report, report_end) = io::pipe().map_err(failed)?;
     let (stdout, stdout_end) = io::pipe().map_err(failed)?;
     let (stderr, stderr_end) = io::pipe().map_err(failed)?;
@@ -63,7 +61,7 @@ pub(super) fn spawn(
     let mut command = Command::new(&python.path);
     command
         .args(FLAGS)
-        .arg(RUNNER)
+        .arg(&*job.role.code())
         .arg(report_end.as_raw_fd().to_string())
         .arg(input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
         .args(&python.packages)
@@ -75,7 +73,7 @@ pub(super) fn spawn(
         .stdin(Stdio::from(program))
         .stdout(stdout_end)
         .stderr(stderr_end);
-    let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(File::as_raw_fd)];
+    let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(AsRawFd::as_raw_fd)];
     confine(&mut command, limits, inherited);
     let group = Group::start(|| command.spawn()).map_err(failed)?;
     // Our copies of the program's ends go with `command` and here; from now on the end of the pipes is its end.
@@ -87,10 +85,10 @@ fn owned(pipe: PipeReader) -> OwnedFd {
     pipe.into()
 }
 
-/// A nameless file with these texts, to be read from its start. A pipe would have to be fed.
-fn deliver(texts: &[&str]) -> io::Result<File> {
+/// A nameless file with this text, to be read from its start. A pipe would have to be fed.
+fn deliver(text: &str) -> io::Result<File> {
     let mut file: File = tempfile::tempfile()?;
-    file.write_all(texts.concat().as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.rewind()?;
     Ok(file)
 }

@@ -14,13 +14,11 @@ use rustix::process::{Pid, Resource, Rlimit};
 
 use super::cell::Running;
 use super::fence::{Fence, Ground, number};
+use super::job::{RUNNER, Role, SPLIT};
 use super::sys::{self, SingleThreaded};
 use super::vigil::GRACE;
 use super::wire::send_fds;
 use super::{Limits, Python};
-
-/// What every interpreter executes: takes a job, runs it, reports.
-const RUNNER: &str = include_str!("runner.py");
 
 /// What the one that waits executes.
 const ZYGOTE: &str = include_str!("zygote.py");
@@ -49,13 +47,14 @@ const WARM_WITHIN: Duration = Duration::from_secs(60);
 /// A program's ends of everything that connects it with us.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// What a program of its own reads.
+    /// What a program of its own reads, or the socket between a candidate and its judge.
     pub(super) input: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) report: OwnedFd,
     /// The job, to be read from its start.
     pub(super) job: OwnedFd,
+    pub(super) role: Role,
 }
 
 /// How a program ended.
@@ -217,7 +216,7 @@ impl Starter {
         for inherited in [Some(&ends.report), ends.input.as_ref()].into_iter().flatten() {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
         }
-        let mut command = interpreter(&self.python, RUNNER);
+        let mut command = interpreter(&self.python, &ends.role.code());
         command
             .arg(ends.report.as_raw_fd().to_string())
             .arg(ends.input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
@@ -293,7 +292,7 @@ impl Zygote {
         let failed = |cause: io::Error| format!("failed to start python `{}`: {cause}", python.path.display());
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let words = hold(b"").map_err(failed)?;
-        let mut command = interpreter(python, &[ZYGOTE, RUNNER].concat());
+        let mut command = interpreter(python, &[SPLIT, ZYGOTE, RUNNER].concat());
         let child = command
             .arg(fence.plan())
             .args(&python.packages)

@@ -9,7 +9,7 @@
 
 
 def serve():
-    import bisect, collections, copy, ctypes, dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib
+    import ast, bisect, collections, copy, ctypes, dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib
     import heapq, itertools, json, math, operator, os, random, re, resource, signal, socket, statistics, string, struct
     import sys, time, typing
 
