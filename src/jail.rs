@@ -41,9 +41,10 @@
 //! A program written against this very runner can forge a report from inside the interpreter: the nonce stops accidents,
 //! not intent. At `landlock` the machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail
 //! there with a `PermissionError`, and the processes of our user are counted together by the kernel. No level bounds
-//! memory that is in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program runs as us: it can read and write our files, use the network, and
-//! signal our other processes; a daemon that calls `setsid` and closes every descriptor outlives it unseen; the
-//! processor and memory limits hold for each of its processes, not for their sum.
+//! memory that is in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program
+//! runs as us: it can read and write our files, use the network, and signal our other processes; a daemon that calls
+//! `setsid` and closes every descriptor outlives it unseen; the processor and memory limits hold for each of its
+//! processes, not for their sum.
 
 #[cfg(target_os = "linux")]
 mod canary;
@@ -53,12 +54,14 @@ mod cell;
 mod census;
 #[cfg(target_os = "linux")]
 mod client;
+mod drain;
 #[cfg(target_os = "linux")]
 mod fence;
 #[cfg(target_os = "linux")]
 mod filter;
 mod folder;
 mod group;
+mod interpreter;
 mod judge;
 mod proc;
 mod python;

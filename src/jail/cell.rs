@@ -8,9 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::census::Proc;
+use super::drain::Drain;
 use super::start::{Finish, Starter};
 use super::sys;
-use super::vigil::{Drain, GRACE, Lost, Sight, Surroundings};
+use super::vigil::{GRACE, Lost, Sight, Surroundings};
 use super::watch::Stop;
 
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
@@ -189,7 +190,8 @@ impl Cell {
 
     /// Everything that was seen of it.
     pub(super) fn seen(self) -> Sight {
-        let (report, printed) = self.drain.texts();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (report, printed) = (text(&self.drain.report), text(self.drain.printed()));
         let (status, cpu) = self.finish.map_or((9, Duration::ZERO), |finish| (finish.status, finish.cpu));
         Sight { report, printed, stop: self.stop, left_behind: self.left_behind, cpu: cpu.max(self.cpu), status }
     }

@@ -9,31 +9,11 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::Pid;
 
 use super::group::Group;
+use super::interpreter::{program, rlimits, take_limit};
 use super::{JailError, Limits, Python};
-
-/// What the interpreter executes: reads the program, runs it, reports.
-const RUNNER: &str = include_str!("runner.py");
-
-/// `-S -s -B`: no `site` (a quarter of the start-up time or more), no user packages, no bytecode written. Not `-I`,
-/// which would ignore the seed of the hashes.
-const FLAGS: [&str; 4] = ["-S", "-s", "-B", "-c"];
-
-/// The whole environment, but for `HOME` and `TMPDIR`. Without the last one every thread that allocates would reserve
-/// 64 MiB of the address space that is limited.
-const ENVIRONMENT: [(&str, &str); 5] =
-    [("LANG", "C.UTF-8"), ("TZ", "UTC"), ("PYTHONHASHSEED", "0"), ("OMP_NUM_THREADS", "1"), ("MALLOC_ARENA_MAX", "1")];
-
-/// How many files a program may hold open.
-const OPEN_FILES: u64 = 512;
-
-/// The usual size of a stack, of which threads take theirs.
-const STACK_BYTES: u64 = 8 << 20;
-
-/// How much longer than the processor limit a process lives that ignores the signal.
-const CPU_GRACE_SECONDS: u64 = 1;
 
 /// A started program and the ends of its pipes.
 #[derive(Debug)]
@@ -54,28 +34,15 @@ pub(super) fn spawn(
     input: Option<&str>,
 ) -> Result<Spawned, JailError> {
     let failed = |cause| JailError::Start { path: python.path.clone(), cause };
-    let program = deliver(&[nonce, "\n", source]).map_err(JailError::Deliver)?;
+    let job = deliver(&[nonce, "\n", source]).map_err(JailError::Deliver)?;
     let input = input.map(|input| deliver(&[input])).transpose().map_err(JailError::Deliver)?;
     let (report, report_end) = io::pipe().map_err(failed)?;
     let (stdout, stdout_end) = io::pipe().map_err(failed)?;
     let (stderr, stderr_end) = io::pipe().map_err(failed)?;
 
-    let mut command = Command::new(&python.path);
-    command
-        .args(FLAGS)
-        .arg(RUNNER)
-        .arg(report_end.as_raw_fd().to_string())
-        .arg(input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
-        .args(&python.packages)
-        .current_dir(folder)
-        .env_clear()
-        .envs(ENVIRONMENT)
-        .env("HOME", folder)
-        .env("TMPDIR", folder)
-        .stdin(Stdio::from(program))
-        .stdout(stdout_end)
-        .stderr(stderr_end);
     let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(File::as_raw_fd)];
+    let mut command = program(python, report_end.as_raw_fd(), inherited[1], folder);
+    command.current_dir(folder).stdin(Stdio::from(job)).stdout(stdout_end).stderr(stderr_end);
     confine(&mut command, limits, inherited);
     let group = Group::start(|| command.spawn()).map_err(failed)?;
     // Our copies of the program's ends go with `command` and here; from now on the end of the pipes is its end.
@@ -99,21 +66,13 @@ fn deliver(texts: &[&str]) -> io::Result<File> {
 #[allow(unsafe_code)] // a closure between fork and exec cannot be had without
 fn confine(command: &mut Command, limits: &Limits, inherited: [Option<RawFd>; 2]) {
     let parent = rustix::process::getpid();
-    let cpu = limits.kernel_cpu_seconds();
-    let rlimits = [
-        (Resource::Cpu, cpu, cpu.saturating_add(CPU_GRACE_SECONDS)),
-        (Resource::As, limits.memory_bytes, limits.memory_bytes),
-        (Resource::Fsize, limits.file_bytes, limits.file_bytes),
-        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
-        (Resource::Stack, STACK_BYTES, STACK_BYTES),
-        (Resource::Core, 0, 0),
-    ];
+    let rlimits = rlimits(limits);
     let enter = move || {
         rustix::process::setsid()?;
         die_with(parent)?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         for (resource, soft, hard) in rlimits {
-            limit(resource, soft, hard)?;
+            take_limit(resource, soft, hard)?;
         }
         close_on_exec()?;
         for fd in inherited.into_iter().flatten() {
@@ -126,16 +85,6 @@ fn confine(command: &mut Command, limits: &Limits, inherited: [Option<RawFd>; 2]
     // SAFETY: `enter` and what it calls make system calls on values that are its own. They allocate nothing and take
     // no lock, so that it does not matter what other threads held at the moment of the fork.
     unsafe { command.pre_exec(enter) };
-}
-
-/// Takes a limit, or as much of it as we have ourselves.
-fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
-    if cfg!(target_os = "macos") && resource == Resource::As {
-        return Ok(()); // refused there
-    }
-    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let new = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
-    Ok(rustix::process::setrlimit(resource, new)?)
 }
 
 /// Asks to be killed when the thread that started us ends; it is the one that watches us.

@@ -5,43 +5,23 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::{Pid, Resource};
 
 use super::cell::Running;
 use super::fence::{Fence, Ground, number};
+use super::interpreter::{self, RUNNER, interpreter, program, take_limit};
 use super::sys::{self, SingleThreaded};
 use super::vigil::GRACE;
 use super::wire::send_fds;
 use super::{Limits, Python};
 
-/// What every interpreter executes: takes a job, runs it, reports.
-const RUNNER: &str = include_str!("runner.py");
-
 /// What the one that waits executes.
 const ZYGOTE: &str = include_str!("zygote.py");
-
-/// `-S -s -B`: no `site` (a quarter of the start-up time or more), no user packages, no bytecode written. Not `-I`,
-/// which would ignore the seed of the hashes.
-const FLAGS: [&str; 4] = ["-S", "-s", "-B", "-c"];
-
-/// The whole environment, but for `HOME` and `TMPDIR`. Without the last one every thread that allocates would reserve
-/// 64 MiB of the address space that is limited.
-const ENVIRONMENT: [(&str, &str); 5] =
-    [("LANG", "C.UTF-8"), ("TZ", "UTC"), ("PYTHONHASHSEED", "0"), ("OMP_NUM_THREADS", "1"), ("MALLOC_ARENA_MAX", "1")];
-
-/// How many files a program may hold open.
-const OPEN_FILES: u64 = 512;
-
-/// The usual size of a stack, of which threads take theirs.
-const STACK_BYTES: u64 = 8 << 20;
-
-/// How much longer than the processor limit a process lives that ignores the signal.
-const CPU_GRACE_SECONDS: u64 = 1;
 
 /// How long an interpreter may take to be warm. A cold disk is slow.
 const WARM_WITHIN: Duration = Duration::from_secs(60);
@@ -93,15 +73,7 @@ impl Finish {
 
 /// The limits that the kernel holds for each process.
 pub(super) fn rlimits(limits: &Limits, fence: &Fence) -> Vec<(Resource, u64, u64)> {
-    let cpu = limits.kernel_cpu_seconds();
-    let mut all = vec![
-        (Resource::As, limits.memory_bytes, limits.memory_bytes),
-        (Resource::Cpu, cpu, cpu.saturating_add(CPU_GRACE_SECONDS)),
-        (Resource::Fsize, limits.file_bytes, limits.file_bytes),
-        (Resource::Nofile, OPEN_FILES, OPEN_FILES),
-        (Resource::Stack, STACK_BYTES, STACK_BYTES),
-        (Resource::Core, 0, 0),
-    ];
+    let mut all = interpreter::rlimits(limits).to_vec();
     if fence.own_user() {
         // Well above our own limit, whose verdict is another than that of a refused fork: it stops what multiplies
         // faster than we count. It binds users, so that it is for those that are the program's own.
@@ -109,13 +81,6 @@ pub(super) fn rlimits(limits: &Limits, fence: &Fence) -> Vec<(Resource, u64, u64
         all.push((Resource::Nproc, most, most));
     }
     all
-}
-
-/// Takes a limit, or as much of it as we have ourselves.
-fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
-    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let new = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
-    Ok(rustix::process::setrlimit(resource, new)?)
 }
 
 /// Starts interpreters behind one fence.
@@ -212,31 +177,17 @@ impl Starter {
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         rustix::process::chdir(ground.home())?;
         for (resource, soft, hard) in rlimits(limits, fence) {
-            limit(resource, soft, hard)?;
+            take_limit(resource, soft, hard)?;
         }
         for inherited in [Some(&ends.report), ends.input.as_ref()].into_iter().flatten() {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
         }
-        let mut command = interpreter(&self.python, RUNNER);
-        command
-            .arg(ends.report.as_raw_fd().to_string())
-            .arg(ends.input.as_ref().map_or("-".to_owned(), |input| input.as_raw_fd().to_string()))
-            .args(&self.python.packages)
-            .env("HOME", ground.home())
-            .env("TMPDIR", ground.home())
-            .stdin(ends.job)
-            .stdout(ends.stdout)
-            .stderr(ends.stderr);
+        let input = ends.input.as_ref().map(AsRawFd::as_raw_fd);
+        let mut command = program(&self.python, ends.report.as_raw_fd(), input, ground.home());
+        command.stdin(ends.job).stdout(ends.stdout).stderr(ends.stderr);
         fence.close(ground)?;
         Ok(command.exec())
     }
-}
-
-/// A command that starts the interpreter on `code`, with nothing of our environment.
-fn interpreter(python: &Python, code: &str) -> Command {
-    let mut command = Command::new(&python.path);
-    command.args(FLAGS).arg(code).env_clear().envs(ENVIRONMENT);
-    command
 }
 
 fn say_and_leave(error: io::Error) -> ! {

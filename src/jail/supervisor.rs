@@ -12,10 +12,11 @@ use rustix::process::{Pid, Signal};
 
 use super::cell::Cell;
 use super::census::Proc;
+use super::drain::Drain;
 use super::fence::{Fence, Ground};
 use super::start::{Ends, Starter, hold};
 use super::sys::{self, SingleThreaded};
-use super::vigil::{Drain, Lost, Surroundings, watch};
+use super::vigil::{Lost, Surroundings, watch};
 use super::wire::{Answer, Order, Outcome, Setup, receive, receive_fd, send};
 use super::{Start, judge};
 
@@ -172,5 +173,6 @@ fn start(order: &Order, fence: &Fence, ground: &Ground, starter: &mut Starter) -
         job: hold(judge::handed_over(&order.nonce, &order.source).as_bytes())?,
     };
     let running = starter.start(ends, &order.limits, fence, ground).map_err(Lost::Failed)?;
-    Ok(Cell::new(running, Drain::new([stdout.into(), stderr.into(), report.into()], order.input.is_some())))
+    let pipes = [stdout.into(), stderr.into(), report.into()];
+    Ok(Cell::new(running, Drain::new(pipes, order.input.is_some(), order.limits.output_bytes)))
 }

@@ -4,7 +4,7 @@
 //! more.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Limits;
 use super::cell::Cell;
 use super::census::Proc;
+use super::drain::TAIL_BYTES;
 use super::start::Starter;
 use super::watch::{LeftBehind, Stop};
 
@@ -30,12 +31,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the killed may hold the pipes. Who still does has got away.
 const GRACE_OF_THE_KILLED: Duration = Duration::from_secs(1);
-
-/// A report is one line of at most some 2 KiB.
-const REPORT_BYTES: usize = 8 << 10;
-
-/// How much of the printed text is kept when nobody asked for all of it.
-const TAIL_BYTES: usize = 4 << 10;
 
 /// Everything that was seen of one program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,7 +79,7 @@ pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Sta
     loop {
         for cell in cells.iter_mut().filter(|cell| !cell.over()) {
             if cell.stop.is_none() && cell.ended.is_none() {
-                cell.stop = cell.drain.excess(around.limits);
+                cell.stop = cell.drain.excess();
                 if cell.stop.is_none() && begun.elapsed() >= around.limits.wall {
                     cell.stop = Some(Stop::Wall);
                 }
@@ -109,13 +104,13 @@ pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Sta
     }
     // Nobody is left who could write: what still is in the pipes is read to their ends.
     let emptied = Instant::now();
-    while cells.iter().any(|cell| !cell.drain.all_closed() && cell.drain.excess(around.limits).is_none()) {
+    while cells.iter().any(|cell| !cell.drain.all_closed() && cell.drain.excess().is_none()) {
         let Some(rest) = GRACE_OF_THE_KILLED.checked_sub(emptied.elapsed()) else { break };
         wait(cells, &around.bonds, rest)?;
     }
     for cell in cells {
-        cell.left_behind |= !cell.drain.all_closed() && cell.drain.excess(around.limits).is_none();
-        cell.stop = cell.stop.or(cell.drain.excess(around.limits));
+        cell.left_behind |= !cell.drain.all_closed() && cell.drain.excess().is_none();
+        cell.stop = cell.stop.or(cell.drain.excess());
     }
     Ok(())
 }
@@ -157,77 +152,6 @@ fn wait(cells: &mut [Cell], bonds: &[BorrowedFd; 2], patience: Duration) -> Resu
         cells[at].drain.read_one(place)?;
     }
     Ok(())
-}
-
-/// A program's three pipes and what came out of them.
-#[derive(Debug)]
-pub(super) struct Drain {
-    /// stdout, stderr and the report; none where the end was reached.
-    pipes: [Option<OwnedFd>; 3],
-    /// All of stdout is wanted.
-    keep: bool,
-    printed: u64,
-    text: Vec<u8>,
-    report: Vec<u8>,
-}
-
-const STDERR: usize = 1;
-const REPORT: usize = 2;
-
-impl Drain {
-    pub(super) fn new(pipes: [OwnedFd; 3], keep: bool) -> Drain {
-        Drain { pipes: pipes.map(Some), keep, printed: 0, text: Vec::new(), report: Vec::new() }
-    }
-
-    pub(super) fn all_closed(&self) -> bool {
-        self.pipes.iter().all(Option::is_none)
-    }
-
-    /// The limit that was reached by writing.
-    fn excess(&self, limits: &Limits) -> Option<Stop> {
-        if self.printed > limits.output_bytes {
-            Some(Stop::Output)
-        } else if self.report.len() > REPORT_BYTES {
-            Some(Stop::Report)
-        } else {
-            None
-        }
-    }
-
-    /// What came on the report pipe, and what was printed.
-    pub(super) fn texts(&self) -> (String, String) {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        (text(&self.report), text(&self.text))
-    }
-
-    /// Reads from a pipe that has something, so that it does not block.
-    fn read_one(&mut self, place: usize) -> io::Result<()> {
-        let Some(pipe) = &self.pipes[place] else {
-            return Ok(());
-        };
-        let mut buffer = [0; 16 << 10];
-        let count = match rustix::io::read(pipe.as_fd(), &mut buffer) {
-            Ok(count) => count,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let bytes = &buffer[..count];
-        if bytes.is_empty() {
-            self.pipes[place] = None;
-        } else if place == REPORT {
-            self.report.extend_from_slice(bytes);
-        } else {
-            self.printed += bytes.len() as u64;
-            if !self.keep {
-                self.text.extend_from_slice(bytes);
-                let excess = self.text.len().saturating_sub(TAIL_BYTES);
-                self.text.drain(..excess);
-            } else if place != STDERR {
-                self.text.extend_from_slice(bytes);
-            }
-        }
-        Ok(())
-    }
 }
 
 impl From<Sight> for super::watch::Seen {

@@ -4,7 +4,6 @@
 //! more, and there is no reader thread to be left behind.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::drain::Drain;
 use super::spawn::Spawned;
 use super::{JailError, Limits, proc};
 
@@ -29,12 +29,6 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the killed may hold them. Who still does is not in the group.
 const GRACE_OF_THE_KILLED: Duration = Duration::from_secs(1);
-
-/// A report is one line of at most some 2 KiB.
-const REPORT_BYTES: usize = 8 << 10;
-
-/// How much of the printed text is kept.
-const TAIL_BYTES: usize = 4 << 10;
 
 /// Why a program was stopped by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +81,7 @@ pub(super) struct Seen {
 pub(super) fn watch(spawned: Spawned, limits: &Limits) -> Result<Seen, JailError> {
     let begun = Instant::now();
     let Spawned { group, stdout, stderr, report } = spawned;
-    let mut drain = Drain::new([stdout, stderr, report], limits.output_bytes);
+    let mut drain = Drain::new([stdout, stderr, report], true, limits.output_bytes);
     let mut counted = begun;
     let mut patience = Patience::default();
 
@@ -148,50 +142,7 @@ impl Patience {
     }
 }
 
-/// The program's three pipes and what came out of them.
-struct Drain {
-    /// stdout, stderr and the report; none where the end was reached.
-    pipes: [Option<OwnedFd>; 3],
-    most_printed: u64,
-    printed: u64,
-    tail: Vec<u8>,
-    stdout: Vec<u8>,
-    report: Vec<u8>,
-}
-
-/// Where stdout stands among the three.
-const STDOUT: usize = 0;
-
-/// Where the report pipe stands among the three.
-const REPORT: usize = 2;
-
 impl Drain {
-    fn new(pipes: [OwnedFd; 3], most_printed: u64) -> Drain {
-        Drain {
-            pipes: pipes.map(Some),
-            most_printed,
-            printed: 0,
-            tail: Vec::new(),
-            stdout: Vec::new(),
-            report: Vec::new(),
-        }
-    }
-
-    fn all_closed(&self) -> bool {
-        self.pipes.iter().all(Option::is_none)
-    }
-
-    /// The limit that was reached by writing.
-    fn excess(&self) -> Option<Stop> {
-        if self.printed > self.most_printed {
-            Some(Stop::Output)
-        } else if self.report.len() > REPORT_BYTES {
-            Some(Stop::Report)
-        } else {
-            None
-        }
-    }
-
     /// Reads until every pipe has ended, for at most `grace`, and no further than to an excess.
     fn read_until_closed(&mut self, grace: Duration) -> io::Result<()> {
         let begun = Instant::now();
@@ -226,34 +177,6 @@ impl Drain {
         };
         for place in ready {
             self.read_one(place)?;
-        }
-        Ok(())
-    }
-
-    /// Reads from a pipe that has something, so that it does not block.
-    fn read_one(&mut self, place: usize) -> io::Result<()> {
-        let Some(pipe) = &self.pipes[place] else {
-            return Ok(());
-        };
-        let mut buffer = [0; 16 << 10];
-        let count = match rustix::io::read(pipe, &mut buffer) {
-            Ok(count) => count,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let bytes = &buffer[..count];
-        if bytes.is_empty() {
-            self.pipes[place] = None;
-        } else if place == REPORT {
-            self.report.extend_from_slice(bytes);
-        } else {
-            self.printed += bytes.len() as u64;
-            if place == STDOUT {
-                self.stdout.extend_from_slice(bytes);
-            }
-            self.tail.extend_from_slice(bytes);
-            let excess = self.tail.len().saturating_sub(TAIL_BYTES);
-            self.tail.drain(..excess);
         }
         Ok(())
     }
