@@ -51,6 +51,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/cache.rs"),
     include_str!("model/config.rs"),
     include_str!("model/device.rs"),
+    include_str!("model/device/cuda.rs"),
     include_str!("model/device/kernels.cu"),
     include_str!("model/device/launch.rs"),
     include_str!("model/device/ops.rs"),

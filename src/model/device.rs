@@ -7,6 +7,7 @@
 //! order. So products are computed with a few row counts only, whose results were seen to be equal, bit for bit, for
 //! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them.
 
+mod cuda;
 #[cfg(feature = "cuda")]
 mod launch;
 mod ops;
@@ -19,88 +20,12 @@ use super::cache::{Blocks, Span};
 use super::config::Config;
 use super::{Heads, ModelError, Picked, Row, random_values};
 use crate::checkpoint::Checkpoint;
+pub use cuda::{BUILT, Dtype, count, kind, open};
 use ops::{Add, Attention, BLOCK, NONE, Norm, Ops, Places, Store, Swiglu, multiply};
 
-/// Whether this build can run on CUDA devices.
-pub const BUILT: bool = cfg!(feature = "cuda");
-
-/// Type of weights, activations and cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Dtype {
-    /// 32 bits.
-    F32,
-    /// Brain float: 16 bits with f32's range.
-    Bf16,
-    /// 16 bits with half of f32's exponent.
-    F16,
-}
-
-impl Dtype {
-    /// The type that a checkpoint's embeddings have; f32 when it is none of ours.
-    pub fn native(checkpoint: &Checkpoint) -> Dtype {
-        match checkpoint.tensors.get("tok_embeddings.weight").map(|tensor| tensor.dtype) {
-            Some(crate::checkpoint::DType::BF16) => Dtype::Bf16,
-            Some(crate::checkpoint::DType::F16) => Dtype::F16,
-            _ => Dtype::F32,
-        }
-    }
-}
-
-impl From<Dtype> for DType {
-    fn from(dtype: Dtype) -> DType {
-        match dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-            Dtype::F16 => DType::F16,
-        }
-    }
-}
-
-impl std::fmt::Display for Dtype {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(DType::from(*self).as_str())
-    }
-}
-
-/// CUDA devices that can be used; none in a build without CUDA.
-pub fn count() -> usize {
-    #[cfg(feature = "cuda")]
-    {
-        use candle_core::cuda_backend::cudarc::driver::CudaContext;
-        return CudaContext::device_count().map_or(0, |count| count.max(0) as usize);
-    }
-    #[cfg(not(feature = "cuda"))]
-    0
-}
-
-/// Opens a CUDA device.
-///
-/// # Errors
-/// There is none of that number, its driver is too old, or this build has no CUDA.
-pub fn open(ordinal: usize) -> Result<Device, ModelError> {
-    Device::new_cuda(ordinal).map_err(|error| match ModelError::from(error) {
-        ModelError::Device(trouble) => ModelError::Device(format!("cuda:{ordinal} cannot be used: {trouble}")),
-        other => other,
-    })
-}
-
-/// What records call a CUDA device: results are reproducible on those of one kind.
-///
-/// # Errors
-/// As [`open`].
-pub fn kind(ordinal: usize) -> Result<String, ModelError> {
-    let device = open(ordinal)?;
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(cuda) = &device {
-        let (major, minor) =
-            cuda.cuda_stream().context().compute_capability().map_err(|error| ModelError::Device(error.to_string()))?;
-        return Ok(format!("cuda-sm_{major}{minor}"));
-    }
-    Ok(format!("{:?}", device.location()))
-}
-
 /// Row counts that are tried, rising: the last is the most rows of a step.
-const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, 2048];
+const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, MAX_ROWS];
+const MAX_ROWS: usize = 2048;
 
 /// Weights of one model on a device.
 pub struct Model {
@@ -273,7 +198,7 @@ impl Model {
     /// The row counts whose products are the same bits as those of the largest, wherever a row stands. The largest
     /// must hold against itself with its rows in another order.
     fn equal_counts(&self) -> Result<Vec<usize>, ModelError> {
-        let largest = COUNTS[COUNTS.len() - 1];
+        let largest = MAX_ROWS;
         let mut equal = COUNTS.to_vec();
         let mut tried = std::collections::HashSet::new();
         for weight in self.matrices() {
@@ -311,8 +236,7 @@ impl Model {
 
     /// The next row count that holds.
     fn padded(&self, rows: usize) -> usize {
-        let next = self.counts.iter().copied().find(|&count| count >= rows);
-        next.unwrap_or(COUNTS[COUNTS.len() - 1])
+        self.counts.iter().copied().find(|&count| count >= rows).unwrap_or(MAX_ROWS)
     }
 
     /// The model's shape.
@@ -341,7 +265,7 @@ impl Model {
 
     /// The most rows of one step.
     pub fn max_rows(&self) -> usize {
-        COUNTS[COUNTS.len() - 1]
+        MAX_ROWS
     }
 
     /// Bytes that `positions` consecutive positions take in the cache.

@@ -1,7 +1,7 @@
 //! Starts the kernels of `kernels.cu` on CUDA.
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::{CudaStorage, DType, Error, Result, Storage, bail};
@@ -54,16 +54,25 @@ fn grid(blocks: usize, others: usize) -> LaunchConfig {
     LaunchConfig { grid_dim: (blocks as u32, others as u32, 1), block_dim, shared_mem_bytes: 0 }
 }
 
-/// Calls a generic function for an element type.
+/// Evaluates `$body` with `$element` as the element type that `$dtype` names.
 macro_rules! typed {
-    ($dtype:expr, $function:ident($($argument:expr),* $(,)?)) => {
+    ($dtype:expr, $element:ident => $body:expr) => {{
         match $dtype {
-            DType::F32 => $function::<f32>($($argument),*),
-            DType::F16 => $function::<f16>($($argument),*),
-            DType::BF16 => $function::<bf16>($($argument),*),
+            DType::F32 => {
+                type $element = f32;
+                $body
+            }
+            DType::F16 => {
+                type $element = f16;
+                $body
+            }
+            DType::BF16 => {
+                type $element = bf16;
+                $body
+            }
             other => bail!("there are no kernels for {other:?}"),
         }
-    };
+    }};
 }
 
 /// Starts kernel `$name` on the device of `$storage` over `$grid` with `$argument`s, in the order of its parameters.
@@ -97,14 +106,16 @@ fn room<T: CudaDType + DeviceRepr>(device: &CudaDevice, count: usize) -> Result<
     }
 }
 
+/// Sizes as the kernels take them.
+fn narrow<const N: usize>(sizes: [usize; N]) -> [u32; N] {
+    sizes.map(|size| size as u32)
+}
+
 pub(super) fn add(ops: &Ops, x: &mut CudaStorage, y: &CudaStorage, count: usize) -> Result<()> {
-    fn of<T: CudaDType + DeviceRepr>(ops: &Ops, x: &mut CudaStorage, y: &CudaStorage, count: usize) -> Result<()> {
-        let (x, from) = (x.as_cuda_slice_mut::<f32>()?, y.as_cuda_slice::<T>()?);
-        let (over, count) = (grid(count.div_ceil(THREADS), 1), count as u32);
-        start!(ops, y, "add", over, x, from, &count);
-        Ok(())
-    }
-    typed!(y.dtype(), of(ops, x, y, count))
+    let x = x.as_cuda_slice_mut::<f32>()?;
+    let (over, [count]) = (grid(count.div_ceil(THREADS), 1), narrow([count]));
+    typed!(y.dtype(), T => start!(ops, y, "add", over, x, y.as_cuda_slice::<T>()?, &count));
+    Ok(())
 }
 
 pub(super) fn norm(
@@ -115,33 +126,23 @@ pub(super) fn norm(
     eps: f32,
     dtype: DType,
 ) -> Result<CudaStorage> {
-    fn of<T: CudaDType + DeviceRepr>(
-        ops: &Ops,
-        x: &CudaStorage,
-        weight: &CudaStorage,
-        (rows, dim): (usize, usize),
-        eps: f32,
-    ) -> Result<CudaStorage> {
+    let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
+    let (over, [width]) = (grid(rows, 1), narrow([dim]));
+    typed!(dtype, T => {
         let mut out = room::<T>(x.device(), rows * dim)?;
-        let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
-        let dim = dim as u32;
-        start!(ops, x, "rms_norm", grid(rows, 1), from, weight, &mut out, &dim, &eps);
+        start!(ops, x, "rms_norm", over, from, weight, &mut out, &width, &eps);
         Ok(CudaStorage::wrap_cuda_slice(out, x.device().clone()))
-    }
-    typed!(dtype, of(ops, x, weight, (rows, dim), eps))
+    })
 }
 
 pub(super) fn swiglu(ops: &Ops, both: &CudaStorage, rows: usize, hidden: usize) -> Result<CudaStorage> {
-    fn of<T: CudaDType + DeviceRepr>(ops: &Ops, both: &CudaStorage, rows: usize, hidden: usize) -> Result<CudaStorage> {
-        let count = rows * hidden;
+    let count = rows * hidden;
+    let (over, [width, all]) = (grid(count.div_ceil(THREADS), 1), narrow([hidden, count]));
+    typed!(both.dtype(), T => {
         let mut out = room::<T>(both.device(), count)?;
-        let from = both.as_cuda_slice::<T>()?;
-        let over = grid(count.div_ceil(THREADS), 1);
-        let (hidden, count) = (hidden as u32, count as u32);
-        start!(ops, both, "swiglu", over, from, &mut out, &hidden, &count);
+        start!(ops, both, "swiglu", over, both.as_cuda_slice::<T>()?, &mut out, &width, &all);
         Ok(CudaStorage::wrap_cuda_slice(out, both.device().clone()))
-    }
-    typed!(both.dtype(), of(ops, both, rows, hidden))
+    })
 }
 
 /// `sizes`: dim, kv_dim and slots.
@@ -153,23 +154,15 @@ pub(super) fn store(
     rows: usize,
     sizes: [usize; 3],
 ) -> Result<()> {
-    fn of<T: CudaDType + DeviceRepr>(
-        ops: &Ops,
-        cache: &mut CudaStorage,
-        qkv: &CudaStorage,
-        places: &CudaStorage,
-        rows: usize,
-        sizes: [usize; 3],
-    ) -> Result<()> {
-        let (cache, from, places) =
-            (cache.as_cuda_slice_mut::<T>()?, qkv.as_cuda_slice::<T>()?, places.as_cuda_slice::<u32>()?);
-        let [dim, kv_dim, slots] = sizes.map(|size| size as u32);
-        with_table(ops, |table| {
-            start!(ops, qkv, "store", grid(rows, 1), cache, from, table, places, &dim, &kv_dim, &slots);
-            Ok(())
-        })
-    }
-    typed!(qkv.dtype(), of(ops, cache, qkv, places, rows, sizes))
+    let places = places.as_cuda_slice::<u32>()?;
+    let (over, [dim, kv_dim, slots]) = (grid(rows, 1), narrow(sizes));
+    with_table(ops, |table| {
+        typed!(qkv.dtype(), T => {
+            let (cache, from) = (cache.as_cuda_slice_mut::<T>()?, qkv.as_cuda_slice::<T>()?);
+            start!(ops, qkv, "store", over, cache, from, table, places, &dim, &kv_dim, &slots);
+        });
+        Ok(())
+    })
 }
 
 /// `sizes`: dim, kv_dim and slots.
@@ -181,46 +174,23 @@ pub(super) fn attention(
     places: Places,
     sizes: [usize; 3],
 ) -> Result<CudaStorage> {
-    fn of<T: CudaDType + DeviceRepr + ValidAsZeroBits>(
-        ops: &Ops,
-        qkv: &CudaStorage,
-        cache: &CudaStorage,
-        plan: &CudaStorage,
-        places: Places,
-        sizes: [usize; 3],
-    ) -> Result<CudaStorage> {
-        // Zeros: rows that pad the picked ones are not written, and are multiplied afterwards.
-        let mut out = qkv.device().alloc_zeros::<T>(places.picked * sizes[0])?;
-        let (from, cache, plan) =
-            (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?, plan.as_cuda_slice::<u32>()?);
-        let [dim, kv_dim, slots] = sizes.map(|size| size as u32);
-        let [queries, order, blocks, picked] =
-            [places.queries, places.order, places.blocks, places.picked].map(|place| place as u32);
-        let over = grid(places.picked.div_ceil(THREADS / 32), sizes[0] / ops.head_dim);
-        with_table(ops, |table| {
+    let plan = plan.as_cuda_slice::<u32>()?;
+    let [dim, kv_dim, slots] = narrow(sizes);
+    let [queries, order, blocks, picked] = narrow([places.queries, places.order, places.blocks, places.picked]);
+    let over = grid(places.picked.div_ceil(THREADS / 32), sizes[0] / ops.head_dim);
+    with_table(ops, |table| {
+        typed!(qkv.dtype(), T => {
+            // Zeros: rows that pad the picked ones are not written, and are multiplied afterwards.
+            let mut out = qkv.device().alloc_zeros::<T>(places.picked * sizes[0])?;
+            let (from, cache) = (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?);
+            #[rustfmt::skip]
             start!(
-                ops,
-                qkv,
-                "attention",
-                over,
-                &mut out,
-                from,
-                cache,
-                table,
-                plan,
-                &queries,
-                &order,
-                &blocks,
-                &picked,
-                &dim,
-                &kv_dim,
-                &slots,
+                ops, qkv, "attention", over, &mut out, from, cache, table, plan, &queries, &order, &blocks, &picked,
+                &dim, &kv_dim, &slots,
             );
-            Ok(())
-        })?;
-        Ok(CudaStorage::wrap_cuda_slice(out, qkv.device().clone()))
-    }
-    typed!(qkv.dtype(), of(ops, qkv, cache, plan, places, sizes))
+            Ok(CudaStorage::wrap_cuda_slice(out, qkv.device().clone()))
+        })
+    })
 }
 
 pub(super) fn draw(
@@ -231,19 +201,12 @@ pub(super) fn draw(
     temperature: f64,
     top_p: f64,
 ) -> Result<CudaStorage> {
-    fn of<T: CudaDType + DeviceRepr>(
-        ops: &Ops,
-        logits: &CudaStorage,
-        draws: &CudaStorage,
-        (count, vocab): (usize, usize),
-        temperature: f64,
-        top_p: f64,
-    ) -> Result<CudaStorage> {
-        let mut out = room::<u32>(logits.device(), count)?;
-        let (from, draws) = (logits.as_cuda_slice::<T>()?, draws.as_cuda_slice::<u32>()?);
-        let (vocab, temperature) = (vocab as u32, temperature as f32);
-        start!(ops, logits, "draw", grid(count, 1), from, draws, &mut out, &vocab, &temperature, &top_p);
-        Ok(CudaStorage::wrap_cuda_slice(out, logits.device().clone()))
-    }
-    typed!(logits.dtype(), of(ops, logits, draws, (count, vocab), temperature, top_p))
+    let draws = draws.as_cuda_slice::<u32>()?;
+    let mut out = room::<u32>(logits.device(), count)?;
+    let (over, [vocab], temperature) = (grid(count, 1), narrow([vocab]), temperature as f32);
+    typed!(logits.dtype(), T => {
+        let from = logits.as_cuda_slice::<T>()?;
+        start!(ops, logits, "draw", over, from, draws, &mut out, &vocab, &temperature, &top_p);
+    });
+    Ok(CudaStorage::wrap_cuda_slice(out, logits.device().clone()))
 }
