@@ -252,10 +252,7 @@ impl Logits for Remote<'_> {
     fn draw(&self, draw: Draw, sampling: Sampling) -> Drawn {
         match self.drawn.get(draw.row) {
             Some(token) => token.ok_or(NotFinite),
-            None => {
-                let vocab = self.model.config().vocab_size;
-                nucleus::sample(&self.fetched[draw.row * vocab..][..vocab], sampling, draw.noise, draw.position)
-            }
+            None => Host { logits: &self.fetched, vocab: self.model.config().vocab_size }.draw(draw, sampling),
         }
     }
 

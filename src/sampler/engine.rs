@@ -127,6 +127,16 @@ pub struct Plan {
     pub batch: usize,
 }
 
+/// What of requests their memory depends on.
+struct Extent {
+    prompts: usize,
+    /// Tokens of the longest prompt.
+    longest: usize,
+    /// The fewest samples of one prompt in one lane.
+    fewest: usize,
+    samples: usize,
+}
+
 /// A prompt and those of its samples that one lane makes.
 pub(super) struct Work<'a> {
     pub(super) request: &'a Request,
@@ -226,32 +236,34 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// A prompt does not fit the model.
     pub fn plan(&self, requests: &[Request]) -> Result<Plan, SamplerError> {
-        self.plan_of(requests, self.options.batch)
+        Ok(self.plan_of(&self.extent(requests, &self.encode(requests)?), self.options.batch))
     }
 
-    fn plan_of(&self, requests: &[Request], batch: usize) -> Result<Plan, SamplerError> {
+    fn extent(&self, requests: &[Request], prompts: &[Vec<u32>]) -> Extent {
+        let samples = || requests.iter().map(|request| request.indices.len());
+        Extent {
+            prompts: prompts.len(),
+            longest: prompts.iter().map(Vec::len).max().unwrap_or(0),
+            fewest: samples().map(|samples| samples.div_ceil(self.lanes()).max(1)).min().unwrap_or(usize::MAX),
+            samples: samples().sum(),
+        }
+    }
+
+    fn plan_of(&self, &Extent { prompts, longest, fewest, samples }: &Extent, batch: usize) -> Plan {
         let (model, lanes) = (&self.models[0], self.lanes());
         let batch = self.share(batch);
-        let mut longest = 0;
-        let mut fewest = usize::MAX;
-        let mut samples = 0;
-        for request in requests {
-            longest = longest.max(self.encode(request)?.len());
-            fewest = fewest.min(request.indices.len().div_ceil(lanes).max(1));
-            samples += request.indices.len();
-        }
         let room = self.config().max_seq_len.saturating_sub(longest);
         let own = (self.sampling.max_tokens + model.heads()).min(room.max(1));
         let batch = batch.min(samples.max(1));
-        let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(requests.len());
+        let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(prompts);
         let per_lane = batch * model.cache_bytes(own) + prompts * model.cache_bytes(longest);
         let rows = batch * self.rows_of_a_sequence();
-        Ok(Plan {
+        Plan {
             weights: self.models.iter().map(B::bytes).sum(),
             cache: lanes * per_lane,
             workspace: lanes * model.workspace_bytes(rows + PIECE, rows + 1),
             batch: batch * lanes,
-        })
+        }
     }
 
     /// Halves the batch until cache and workspace fit into four fifths of what is free; see [`plan`](Self::plan).
@@ -259,8 +271,9 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// A prompt does not fit the model.
     pub fn fit(&mut self, requests: &[Request]) -> Result<Plan, SamplerError> {
+        let prompts = self.encode(requests)?;
         loop {
-            let plan = self.plan(requests)?;
+            let plan = self.plan_of(&self.extent(requests, &prompts), self.options.batch);
             let free = self.models[0].free().map_or(usize::MAX, |free| free / 5 * 4);
             if plan.cache + plan.workspace <= free || self.options.batch <= 1 {
                 return Ok(plan);
@@ -285,28 +298,29 @@ impl<B: Backend> Engine<B> {
         if self.options.decode == Decode::Plain { 1 } else { self.models[0].heads() }
     }
 
-    /// A prompt's ids.
-    fn encode(&self, request: &Request) -> Result<Vec<u32>, SamplerError> {
-        let ids = self.tokenizer.encode(&request.prompt.text)?;
+    /// The ids of every prompt, before the first is run: one that does not fit shows at once, not after an hour.
+    fn encode(&self, requests: &[Request]) -> Result<Vec<Vec<u32>>, SamplerError> {
         let context = self.config().max_seq_len;
-        match ids.is_empty() || ids.len() >= context {
-            true => Err(SamplerError::PromptTooLong { task: request.task.clone(), tokens: ids.len(), context }),
-            false => Ok(ids),
-        }
+        let encode = |request: &Request| {
+            let ids = self.tokenizer.encode(&request.prompt.text)?;
+            match ids.is_empty() || ids.len() >= context {
+                true => Err(SamplerError::PromptTooLong { task: request.task.clone(), tokens: ids.len(), context }),
+                false => Ok(ids),
+            }
+        };
+        requests.iter().map(encode).collect()
     }
+}
 
-    /// Requests as pieces of work. The last few are split, so that lanes end together.
-    fn work<'a>(&self, requests: &'a [Request], lanes: usize) -> Result<Vec<Work<'a>>, SamplerError> {
-        let mut work = Vec::new();
-        for (at, request) in requests.iter().enumerate() {
-            // All prompts are encoded before the first is run: one that does not fit shows at once, not after an hour.
-            let ids = self.encode(request)?;
-            let parts = if at + lanes >= requests.len() { lanes } else { 1 };
-            let share = request.indices.len().div_ceil(parts).max(1);
-            work.extend(request.indices.chunks(share).map(|indices| Work { request, ids: ids.clone(), indices }));
-        }
-        Ok(work)
+/// Requests as pieces of work. The last few are split, so that lanes end together.
+fn work(requests: &[Request], prompts: Vec<Vec<u32>>, lanes: usize) -> Vec<Work<'_>> {
+    let mut work = Vec::new();
+    for (at, (request, ids)) in requests.iter().zip(prompts).enumerate() {
+        let parts = if at + lanes >= requests.len() { lanes } else { 1 };
+        let share = request.indices.len().div_ceil(parts).max(1);
+        work.extend(request.indices.chunks(share).map(|indices| Work { request, ids: ids.clone(), indices }));
     }
+    work
 }
 
 impl<B: Backend> Engine<B> {
@@ -318,9 +332,10 @@ impl<B: Backend> Engine<B> {
         done: &mut dyn FnMut(Sample) -> bool,
     ) -> Result<(), SamplerError> {
         let lanes = self.lanes();
-        let cache_bytes = self.plan_of(requests, batch)?.cache / lanes;
-        let queue =
-            Queue { work: self.work(requests, lanes)?, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+        let prompts = self.encode(requests)?;
+        let cache_bytes = self.plan_of(&self.extent(requests, &prompts), batch).cache / lanes;
+        let work = work(requests, prompts, lanes);
+        let queue = Queue { work, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
         let engine = &*self;
         let (sender, receiver) = mpsc::channel();
         let batch = self.share(batch);
