@@ -141,33 +141,37 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
     let ids: Vec<u32> = (0..300).map(|i| (i * 31 + 7) % small.vocab_size as u32).collect();
     let reference = Model::random(small.clone(), Heads::All, 1)?.all_logits(&ids)?;
     for &dtype in &setup.dtypes {
-        let model = || device::Model::random(small.clone(), Heads::All, 1, setup.device.clone(), dtype.into());
-        let off = difference(&reference, &model()?.all_logits(&ids)?);
+        let model = device::Model::random(small.clone(), Heads::All, 1, setup.device.clone(), dtype.into())?;
+        let off = difference(&reference, &model.all_logits(&ids)?);
         say(&format!("{dtype}: logits are within {off:.1e} of the CPU's"));
         outcome.agreement.insert(dtype.to_string(), off);
-        let mut first = None;
-        let mut equal = true;
+        let (mut models, mut first, mut equal) = (vec![model], None, true);
         for (batch, decode) in
             [(1, Decode::Plain), (7, Decode::Plain), (200, Decode::Plain), (5, Decode::Speculative), (64, Decode::Auto)]
         {
             let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 32, seed: 0 };
             let options = Options { batch, decode, lanes: None };
-            let mut engine = Engine::of(vec![model()?], Tokenizer::from_folder(&folder)?, sampling, options);
+            let mut engine = Engine::of(models, Tokenizer::from_folder(&folder)?, sampling, options);
             let requests = requests(&tasks[..tasks.len().min(12)], 5);
             let samples = samples(&mut engine, &requests)?;
             equal &= first.get_or_insert_with(|| samples.clone()) == &samples;
+            models = engine.into_models();
         }
         say(&format!("{dtype}: samples {} on batch and decoding", if equal { "do not depend" } else { "DEPEND" }));
         outcome.one_row_one_result.insert(dtype.to_string(), equal);
     }
     let model = device::Model::drawn(setup.large.clone(), Heads::Next, setup.device.clone(), setup.dtype.into())?;
     let mut models = vec![model];
+    let requests = requests(&tasks, setup.samples);
+    let tokenizer = Tokenizer::from_folder(&folder)?;
+    let mut prompt_tokens = 0;
+    for request in &requests {
+        prompt_tokens += tokenizer.encode(&request.prompt.text)?.len();
+    }
     for &length in &setup.lengths {
         let sampling = Sampling { temperature: 0.2, top_p: 0.95, max_tokens: length, seed: 0 };
         let options = Options { batch: setup.batch, decode: Decode::Plain, lanes: None };
-        let mut engine =
-            Engine::of(std::mem::take(&mut models), Tokenizer::from_folder(&folder)?.endless(), sampling, options);
-        let requests = requests(&tasks, setup.samples);
+        let mut engine = Engine::of(models, Tokenizer::from_folder(&folder)?.endless(), sampling, options);
         let plan = engine.fit(&requests)?;
         let mut tokens = 0;
         let begun = Instant::now();
@@ -177,11 +181,6 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
         })?;
         let seconds = begun.elapsed().as_secs_f64();
         let count = requests.len() * setup.samples as usize;
-        let tokenizer = Tokenizer::from_folder(&folder)?;
-        let mut prompt_tokens = 0;
-        for request in &requests {
-            prompt_tokens += tokenizer.encode(&request.prompt.text)?.len();
-        }
         let speed = Speed {
             parameters: setup.large.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum(),
             dtype: setup.dtype.to_string(),
