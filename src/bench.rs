@@ -211,8 +211,9 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
 fn difference(reference: &[Vec<f32>], others: &[Vec<f32>]) -> f64 {
     let pairs = || reference.iter().flatten().zip(others.iter().flatten());
     let largest = pairs().map(|(a, _)| a.abs()).fold(0f32, f32::max);
-    // A difference that is not a number must not pass for none.
-    let off = pairs().map(|(a, b)| (a - b).abs()).fold(0f32, |most, off| if off <= most { most } else { off });
+    // A difference that is not a number must not pass for none, nor be forgotten for one that is.
+    let worse = |most: f32, off: f32| if most.is_nan() || off <= most { most } else { off };
+    let off = pairs().map(|(a, b)| (a - b).abs()).fold(0f32, worse);
     f64::from(off / largest)
 }
 
@@ -235,4 +236,15 @@ fn samples(
         true
     })?;
     Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_no_agreement() {
+        assert_eq!(difference(&[vec![1.0, -4.0]], &[vec![1.5, -4.0]]), 0.125);
+        assert!(difference(&[vec![1.0, 2.0, 3.0]], &[vec![1.0, f32::NAN, 3.5]]).is_nan());
+    }
 }
