@@ -1,11 +1,12 @@
 //! A bar on a terminal while completions are sampled and judged, which never garbles a line.
 //!
-//! Lines of ours are written with the bar taken down. The harness's lines are not ours to time: while there is a bar, a
-//! terminal's stdout goes through a pipe, and what comes out of it is written with the bar taken down, which comes up
-//! again when a line is whole. Where stderr is no terminal there is a plain line now and then; under `CI` nothing.
+//! Lines of ours are written with the bar taken down. The harness's lines are not ours to time, and on one test thread
+//! it writes the name of a test when that begins and the result when it ends: a terminal's stdout goes through a pipe,
+//! and what comes out of it is written by whole lines, with the bar taken down. Where stderr is no terminal there is a
+//! plain line now and then; under `CI` nothing.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -16,13 +17,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Time between plain lines.
 const EVERY: Duration = Duration::from_secs(30);
 
-static SCREEN: Mutex<Screen> = Mutex::new(Screen { bar: None, phase: None, half_line: false });
+static SCREEN: Mutex<Screen> = Mutex::new(Screen { bar: None, phase: None });
 
 struct Screen {
     bar: Option<ProgressBar>,
     phase: Option<Phase>,
-    /// The harness has written a part of a line: the bar must wait for the rest.
-    half_line: bool,
 }
 
 struct Phase {
@@ -121,7 +120,7 @@ impl Screen {
     }
 
     fn up(&mut self) {
-        let Some(phase) = self.phase.as_ref().filter(|phase| phase.bar && !self.half_line) else { return };
+        let Some(phase) = self.phase.as_ref().filter(|phase| phase.bar) else { return };
         let bar = ProgressBar::with_draw_target(Some(phase.wanted), ProgressDrawTarget::stderr_with_hz(10));
         // The message may take the whole line, and is cut at its end.
         let style =
@@ -152,14 +151,13 @@ impl Through {
         let mut to = File::from(terminal.try_clone().ok()?);
         rustix::stdio::dup2_stdout(into).ok()?;
         let pump = thread::spawn(move || {
-            let mut from = File::from(out);
-            let mut chunk = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut chunk) {
-                let mut screen = lock();
-                screen.down();
-                let _ = to.write_all(&chunk[..count]);
-                screen.half_line = chunk[count - 1] != b'\n';
-                screen.up();
+            let mut from = BufReader::new(File::from(out));
+            let mut line = Vec::new();
+            while let Ok(1..) = from.read_until(b'\n', &mut line) {
+                above(|| {
+                    let _ = to.write_all(&line);
+                });
+                line.clear();
             }
         });
         Some(Through { terminal, pump: Some(pump) })
@@ -174,6 +172,5 @@ impl Drop for Through {
         if let Some(pump) = self.pump.take() {
             let _ = pump.join();
         }
-        lock().half_line = false;
     }
 }
