@@ -134,6 +134,9 @@ fn ctrl_c_keeps_what_is_finished_and_says_how_to_go_on() {
 fn two_at_once_on_one_run_the_second_says_who_holds_it() {
     let place = Workplace::new();
     let (mut child, _) = begin(&place);
+    // It holds the run as long as we like, however slowly the second one starts.
+    let stopped = Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
     let holder = format!("in use by process {}", child.id());
     run(&mut place.passk(&EVALUATE)).with_code(2).saying(&[&holder]);
     child.kill().unwrap();
