@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::{interval, listed, p_value, percent, points};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Pair};
 use crate::verdict::Verdict;
 
 /// A table with a title.
@@ -100,6 +100,7 @@ fn pairs(comparison: &Comparison) -> Grid {
                    the next one for these alone; p is corrected for the number of pairs (Holm); a true difference of the \
                    size under `shows` would be seen four times out of five. Gained and lost: solved at least once by one \
                    and never by the other.";
+    let caption = [caption.to_owned()].into_iter().chain(cautious(comparison)).collect::<Vec<_>>().join(" ");
     let head = ["pair", "difference", "95 % interval", "these problems", "p", "shows", "gained", "lost"];
     let mut grid = Grid::new("Differences", caption, &head);
     let ends = |ends: Option<(f64, f64)>| match ends {
@@ -107,8 +108,7 @@ fn pairs(comparison: &Comparison) -> Grid {
         None => String::new(),
     };
     for pair in &comparison.pairs {
-        let name = |at: usize| comparison.runs[at].name.as_str();
-        let mut row = vec![format!("{} → {}", name(pair.runs.0), name(pair.runs.1))];
+        let mut row = vec![between(comparison, pair)];
         match &pair.difference {
             Some(difference) => row.extend([
                 points(difference.mean),
@@ -124,6 +124,32 @@ fn pairs(comparison: &Comparison) -> Grid {
         grid.rows.push(row);
     }
     grid
+}
+
+/// Says of which pairs the interval covers more than its 95 %.
+fn cautious(comparison: &Comparison) -> Option<String> {
+    const MOST: usize = 4;
+    let said = |(pair, covers): (&Pair, f64)| match covers {
+        covers if covers > 0.999 => format!("more than 99.9 % for {}", between(comparison, pair)),
+        covers => format!("{:.1} % for {}", covers * 100.0, between(comparison, pair)),
+    };
+    let pairs = comparison.pairs.iter().filter_map(|pair| Some((pair, pair.difference.as_ref()?.covers)));
+    let of: Vec<String> = pairs.filter(|&(_, covers)| covers > 0.97).map(said).collect();
+    let more = of.len().saturating_sub(MOST);
+    let more = if more > 0 { format!(" and so for {more} pairs more") } else { String::new() };
+    (!of.is_empty()).then(|| {
+        format!(
+            "Problems that were not met may differ more than these, and the interval allows for that; if none does, it \
+             covers more than 95 %: {}{more}.",
+            of[..of.len().min(MOST)].join(", ")
+        )
+    })
+}
+
+/// `baseline → critic`.
+fn between(comparison: &Comparison, pair: &Pair) -> String {
+    let name = |at: usize| comparison.runs[at].name.as_str();
+    format!("{} → {}", name(pair.runs.0), name(pair.runs.1))
 }
 
 fn alone(comparison: &Comparison) -> Grid {
@@ -272,6 +298,7 @@ pub fn csv_of_pairs(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
         "difference",
         "low",
         "high",
+        "covers",
         "here_low",
         "here_high",
         "p",
@@ -292,6 +319,7 @@ pub fn csv_of_pairs(comparison: &Comparison) -> Result<Vec<u8>, csv::Error> {
             number(d.map(|d| d.mean)),
             number(d.map(|d| d.interval.0)),
             number(d.map(|d| d.interval.1)),
+            number(d.map(|d| d.covers)),
             number(d.and_then(|d| d.here).map(|ends| ends.0)),
             number(d.and_then(|d| d.here).map(|ends| ends.1)),
             number(d.map(|d| d.p)),

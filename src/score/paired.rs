@@ -6,6 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::function::erf::erf;
 
 use super::{Tally, Z, exact, mean_with};
 
@@ -21,6 +22,9 @@ pub struct Difference {
     pub mean: f64,
     /// Its 95 % interval, problems taken as drawn from a larger population: what to expect on problems like these.
     pub interval: (f64, f64),
+    /// The share of experiments in which `interval` covers if no problem differs more than these: 0.95 and a little where
+    /// they differ enough, nearly 1 where two runs hardly differ.
+    pub covers: f64,
     /// Its 95 % interval for these very problems, only the samples taken as drawn. `None` with one sample of a problem, and
     /// where no problem was in doubt.
     pub here: Option<(f64, f64)>,
@@ -38,7 +42,10 @@ pub struct Difference {
 /// - `interval` is the mean ± z standard errors over the problems and two more: one that does not differ, and half a one
 ///   that differs by 1 in either direction. That is what Agresti & Min 2005 ("Simple improved confidence intervals for
 ///   comparing matched proportions") do for matched pairs. The bare standard error covers too little on few problems,
-///   where a rare large difference was perhaps not met; where two runs hardly differ theirs is rather too wide.
+///   where a rare large difference was perhaps not met.
+/// - `covers` is more than 95 % where two runs hardly differ, and has to be: runs that differ much on one problem in
+///   fifty look the same as long as none of those was met, so an interval that covers the truth of these covers too
+///   much for runs that differ by nothing. tests/it/statistics.rs simulates both.
 /// - `here` takes problems as strata: the variances of their shares add up (Cochran 1977, "Sampling techniques", theorem
 ///   5.3), with Satterthwaite's degrees of freedom (his eq. 5.16).
 /// - `p` flips the signs of the problems' differences in all ways.
@@ -55,10 +62,12 @@ pub fn difference(first: &[Tally], second: &[Tally]) -> Option<Difference> {
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     let error = (variance / count).sqrt();
     let spread = error > 1e-12;
+    let (centre, cautious) = mean_with(&differences, &[(0.0, 1.0), (1.0, 0.5), (-1.0, 0.5)]);
     Some(Difference {
         problems: differences.len(),
         mean,
-        interval: over_problems(&differences),
+        interval: ((centre - Z * cautious).max(-1.0), (centre + Z * cautious).min(1.0)),
+        covers: if spread { erf(Z * cautious / error / std::f64::consts::SQRT_2) } else { 1.0 },
         here: over_samples(first, second),
         p: p_value(first, second, &differences),
         detectable: spread.then_some((Z + 0.841_621) * error),
@@ -76,11 +85,6 @@ pub fn holm(ps: &[f64]) -> Vec<f64> {
         corrected[at] = least;
     }
     corrected
-}
-
-fn over_problems(differences: &[f64]) -> (f64, f64) {
-    let (centre, error) = mean_with(differences, &[(0.0, 1.0), (1.0, 0.5), (-1.0, 0.5)]);
-    ((centre - Z * error).max(-1.0), (centre + Z * error).min(1.0))
 }
 
 fn over_samples(first: &[Tally], second: &[Tally]) -> Option<(f64, f64)> {
@@ -215,7 +219,20 @@ mod tests {
         // The other way round the signs change and nothing else.
         near(difference(&second, &first).unwrap().interval, (-0.364_240, -0.090_306));
         // Two runs that are equal on two problems prove little: √(1/4 / 4) = 1/4.
-        near(difference(&first[..2], &first[..2]).unwrap().interval, (-0.489_991, 0.489_991));
+        let equal = difference(&first[..2], &first[..2]).unwrap();
+        near(equal.interval, (-0.489_991, 0.489_991));
+        assert_eq!(equal.covers, 1.0);
+    }
+
+    #[test]
+    fn what_the_interval_covers_by_hand() {
+        let covers = |first: &[Tally], second: &[Tally]| difference(first, second).unwrap().covers;
+        // The ten and ten of above: the standard error without the two is √(1/16 · 20/19 / 20) = 0.057354, so that the
+        // interval has 1.959964 · 0.069882 / 0.057354 = 2.388081 of them on either side, and erf(2.388081 / √2) = 0.983064.
+        let (first, second) = (tallies(&[2; 20], 4), tallies(&[[4; 10], [2; 10]].concat(), 4));
+        assert!((covers(&first, &second) - 0.983_064).abs() < 1e-6);
+        // On a hundred times as many problems the two do not count.
+        assert!((covers(&first.repeat(100), &second.repeat(100)) - 0.95).abs() < 1e-3);
     }
 
     #[test]
