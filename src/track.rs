@@ -35,15 +35,13 @@ const NOTE: &str = "mlflow.json";
 #[allow(missing_docs)] // fields are what the messages show
 pub enum TrackError {
     /// The tracking URI is none that REST reaches.
-    #[error(
-        "MLFLOW_TRACKING_URI is `{uri}`, which REST does not reach: start `mlflow server --backend-store-uri {uri}` and set it to that server's http:// address"
-    )]
-    Scheme { uri: String },
+    #[error("MLFLOW_TRACKING_URI is `{uri}`, which REST does not reach: {remedy}")]
+    Scheme { uri: String, remedy: String },
     /// A variable holds what it must not.
     #[error("{name} is `{value}`: it must be {expected}")]
     Variable { name: &'static str, value: String, expected: &'static str },
     /// Nobody answers, or not in time, or not as MLflow does.
-    #[error("MLflow at {server} cannot be used: {cause}")]
+    #[error("MLflow at {server} cannot be used: {cause}: start it there, or correct MLFLOW_TRACKING_URI")]
     Unreachable { server: String, cause: String },
     /// Wrong password, or none.
     #[error(
@@ -56,7 +54,9 @@ pub enum TrackError {
     )]
     Deleted { server: String, experiment: String, id: String },
     /// There is no such experiment.
-    #[error("there is no experiment `{experiment}` at {server}")]
+    #[error(
+        "there is no experiment `{experiment}` at {server}: give the name of one that is there with --experiment, or send it runs with `passk sync`"
+    )]
     Missing { server: String, experiment: String },
     /// Any other answer that is no success.
     #[error("MLflow at {server} answers {status} {code}: {said}")]
@@ -93,7 +93,7 @@ impl Server {
     fn from_lookup(variable: &dyn Fn(&'static str) -> Option<String>) -> Result<Option<Server>, TrackError> {
         let Some(uri) = variable("MLFLOW_TRACKING_URI") else { return Ok(None) };
         let url = Url::parse(&uri).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let url = url.ok_or(TrackError::Scheme { uri })?;
+        let url = url.ok_or_else(|| out_of_reach(&uri))?;
         let number = |name, default: u32| match variable(name) {
             None => Ok(default),
             Some(value) => value.trim().parse().ok().filter(|&n| n <= 86_400).ok_or(TrackError::Variable {
@@ -143,6 +143,29 @@ impl Server {
         let missing = || TrackError::Missing { server: self.address(), experiment: self.experiment.clone() };
         Experiment::open(self.rest()?, &self.experiment, true)?.ok_or_else(missing)
     }
+}
+
+/// What is no server's address, and what to do about it.
+fn out_of_reach(uri: &str) -> TrackError {
+    const OTHERWISE: &str = "set it to the http:// or https:// address of an MLflow server";
+    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+    // `postgresql+psycopg2://me:secret@host/mlflow`: the password is nobody's business.
+    let secret = Url::parse(uri).ok().filter(|url| url.password().is_some()).and_then(|mut url| {
+        url.set_password(Some("PASSWORD")).ok()?;
+        Some(url.to_string())
+    });
+    let uri = secret.unwrap_or_else(|| uri.to_owned());
+    let database = ["sqlite", "mysql", "mssql", "postgresql"].contains(&scheme.split('+').next().unwrap_or_default());
+    // `localhost:5000`, `10.0.0.7:5000/mlflow`
+    let port = uri.split_once(':').and_then(|(_, rest)| rest.split('/').next()?.parse::<u16>().ok());
+    let remedy = match () {
+        () if database => {
+            format!("start `mlflow server --backend-store-uri {uri}` and set it to that server's http:// address")
+        }
+        () if port.is_some() => format!("write http://{uri}, or https://"),
+        () => OTHERWISE.to_owned(),
+    };
+    TrackError::Scheme { uri, remedy }
 }
 
 /// `mlflow.json`: a run that is to be sent, or was.
@@ -361,14 +384,20 @@ mod tests {
         assert_eq!(secret.address(), "https://host/mlflow");
         let known = [
             (["MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"], "mlflow server --backend-store-uri sqlite:///mlflow.db"),
-            (["MLFLOW_TRACKING_URI", "file:/srv/mlruns"], "REST does not reach"),
-            (["MLFLOW_TRACKING_URI", "mlruns"], "REST does not reach"),
+            (
+                ["MLFLOW_TRACKING_URI", "postgresql+psycopg2://me:secret@host/mlflow"],
+                "psycopg2://me:PASSWORD@host/mlflow` and",
+            ),
+            (["MLFLOW_TRACKING_URI", "localhost:5000"], "write http://localhost:5000, or"),
+            (["MLFLOW_TRACKING_URI", "127.0.0.1:5000/mlflow"], "write http://127.0.0.1:5000/mlflow, or"),
+            (["MLFLOW_TRACKING_URI", "file:/srv/mlruns"], "set it to the http:// or https:// address"),
+            (["MLFLOW_TRACKING_URI", "mlruns"], "`mlruns`, which REST does not reach: set it to"),
             (["MLFLOW_TRACKING_URI", "databricks"], "REST does not reach"),
         ];
         for ([name, value], expected) in known {
             let of = |asked: &str| (asked == name).then(|| value.to_owned());
             let error = Server::from_lookup(&of).err().unwrap().to_string();
-            assert!(error.contains(expected), "{value}: {error}");
+            assert!(error.contains(expected) && !error.contains("secret"), "{value}: {error}");
         }
         let timeout = server(&[("MLFLOW_TRACKING_URI", "http://h"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon")]);
         assert!(timeout.err().unwrap().to_string().contains("MLFLOW_HTTP_REQUEST_TIMEOUT is `soon`"));
