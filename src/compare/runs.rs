@@ -1,6 +1,6 @@
 //! Run folders, read back: chosen by label or id, and shards of one run put together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -23,14 +23,25 @@ pub enum CompareError {
     Version { path: PathBuf, schema: u64 },
     #[error("no run in `{}`: evaluate first, e.g. passk evaluate --dataset micro --pipeline baseline rho1", path.display())]
     NoRuns { path: PathBuf },
-    #[error("no run is called `{name}`: there are {known}")]
-    Unknown { name: String, known: String },
+    #[error("no run on {dataset} in `{}`: there are runs on {known}", path.display())]
+    OtherDatasets { path: PathBuf, dataset: String, known: String },
+    #[error("no run in `{}` can be used: {}", path.display(), first(causes))]
+    NoneGood { path: PathBuf, causes: Vec<String> },
+    #[error("no run is called `{name}`: there are {known}{}", if left_out.is_empty() { String::new() } else { format!("; left out: {}", first(left_out)) })]
+    Unknown { name: String, known: String, left_out: Vec<String> },
     #[error("runs of several datasets ({0}): choose one with --dataset")]
     Datasets(String),
     #[error("run `{run}` has no judged problem: evaluate it to the end")]
     Empty { run: String },
     #[error("these runs were not measured alike, so their scores are not comparable ({}): --unlike compares all the same, and marks it", rows.join("; "))]
     Unlike { rows: Vec<String> },
+}
+
+/// The first of several causes, and how many more there are.
+fn first(causes: &[String]) -> String {
+    let more = causes.len().saturating_sub(1);
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    format!("{}{more}", causes.first().map_or("", String::as_str))
 }
 
 /// A run, whole or of several shards.
@@ -235,14 +246,14 @@ pub struct Chosen {
 /// # Errors
 /// Nothing there, a name that nothing has, several datasets, a folder that cannot be read.
 pub fn choose(runs: &Path, choice: &Choice) -> Result<Chosen, CompareError> {
-    let (mut all, mut notes) = (Vec::new(), Vec::new());
+    let (mut all, mut bad) = (Vec::new(), Vec::new());
     for folder in folders(runs) {
         let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match Run::read(&folder) {
             Ok(run) => all.push(run),
             // What was asked for by name must be good; of the others it is enough to say so.
             Err(error) if choice.names.contains(&id) => return Err(error),
-            Err(error) => notes.push(format!("left out: {error}")),
+            Err(error) => bad.push(error.to_string()),
         }
     }
     for name in choice.names.iter().filter(|name| Path::new(name).join("run.json").exists()) {
@@ -262,14 +273,22 @@ pub fn choose(runs: &Path, choice: &Choice) -> Result<Chosen, CompareError> {
             None => merged.push(run),
         }
     }
-    merged.retain(|run| choice.dataset.as_ref().is_none_or(|dataset| *dataset == run.record.fingerprint.dataset));
     if merged.is_empty() {
         let path = runs.to_owned();
-        return Err(match notes.into_iter().next() {
-            Some(cause) => CompareError::Damaged { path, cause },
-            None => CompareError::NoRuns { path },
+        return Err(match bad.is_empty() {
+            true => CompareError::NoRuns { path },
+            false => CompareError::NoneGood { path, causes: bad },
         });
     }
+    if let Some(dataset) = &choice.dataset {
+        let known: BTreeSet<String> = merged.iter().map(|run| run.record.fingerprint.dataset.clone()).collect();
+        merged.retain(|run| run.record.fingerprint.dataset == *dataset);
+        if merged.is_empty() {
+            let (path, known) = (runs.to_owned(), known.into_iter().collect::<Vec<_>>().join(", "));
+            return Err(CompareError::OtherDatasets { path, dataset: dataset.clone(), known });
+        }
+    }
+    let mut notes: Vec<String> = bad.iter().map(|why| format!("left out: {why}")).collect();
     merged.sort_by_cached_key(|run| (natural(&run.record.label), std::cmp::Reverse(run.touched)));
 
     let mut chosen: Vec<Run> = Vec::new();
@@ -292,7 +311,7 @@ pub fn choose(runs: &Path, choice: &Choice) -> Result<Chosen, CompareError> {
         if found.is_empty() {
             let mut known: Vec<&str> = merged.iter().map(|run| run.record.label.as_str()).collect();
             known.dedup();
-            return Err(CompareError::Unknown { name: name.clone(), known: known.join(", ") });
+            return Err(CompareError::Unknown { name: name.clone(), known: known.join(", "), left_out: bad });
         }
         chosen.extend(found);
     }

@@ -127,7 +127,7 @@ fn bad_folders_get_one_clear_line() {
 
     let place = two_runs();
     run(&mut place.passk(&["compare", "nobody"])).with_code(2).saying(&["`nobody`", "better, worse"]);
-    run(&mut place.passk(&["compare", "--dataset", "mbpp"])).with_code(2).saying(&["no run in"]);
+    run(&mut place.passk(&["compare", "--dataset", "mbpp"])).with_code(2).saying(&["no run on mbpp in", "on micro"]);
 
     let damage = |name: &str, change: &dyn Fn(&str) -> String, words: &[&str]| {
         let path = folder(&place, "worse").join(name);
@@ -136,11 +136,24 @@ fn bad_folders_get_one_clear_line() {
         run(&mut place.passk(&["compare", "better"])).with_code(0).saying(&["left out: "]);
         let id = path.parent().and_then(Path::file_name).unwrap().to_str().unwrap();
         run(&mut place.passk(&["compare", "better", id])).with_code(2).saying(words);
+        // By its label it is not known, and why is said.
+        let unknown = [&["no run is called `worse`: there are better; left out: "], words].concat();
+        run(&mut place.passk(&["compare", "better", "worse"])).with_code(2).saying(&unknown);
         fs::write(&path, before).unwrap();
     };
-    damage("run.json", &|text| text.replace("\"schema\": 1", "\"schema\": 9"), &["schema 9", "reads 1"]);
+    let newer = |text: &str| text.replace("\"schema\": 1", "\"schema\": 9");
+    damage("run.json", &newer, &["schema 9", "reads 1"]);
     damage("run.json", &|text| text[..40].to_owned(), &["run.json", "--fresh"]);
     damage("samples.jsonl", &|text| text.replacen("{\"task_id\"", "task_id", 1), &["samples.jsonl", "line 1"]);
+
+    // No good one at all: one remedy, and none that contradicts it.
+    for label in ["better", "worse"] {
+        let path = folder(&place, label).join("run.json");
+        fs::write(&path, newer(&fs::read_to_string(&path).unwrap())).unwrap();
+    }
+    let ran = run(&mut place.passk(&["compare"])).with_code(2);
+    assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
+    drop(ran.saying(&["no run in `storage/runs` can be used: ", "the passk that wrote it (and 1 more)"]));
 }
 
 #[test]
