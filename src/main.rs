@@ -278,14 +278,20 @@ impl Bar {
         }
         self.drawn = std::time::Instant::now();
         let mega = |bytes: u64| bytes as f64 / 1e6;
+        // A line that a narrow terminal breaks in two cannot be drawn over.
+        let columns = width(std::io::stderr());
         let line = match of {
             Some(of) => {
-                let done = (bytes * 30).checked_div(of).unwrap_or(30).min(30) as usize;
-                let (done, rest) = ("█".repeat(done), "·".repeat(30 - done));
-                format!("{file} {done}{rest} {:.1} of {:.1} MB", mega(bytes), mega(of))
+                let words = format!("{:.1} of {:.1} MB", mega(bytes), mega(of));
+                let room = columns.saturating_sub(file.chars().count() + words.len() + 3);
+                let room = room.min(30) as u64;
+                let done = (bytes * room).checked_div(of).unwrap_or(room).min(room);
+                let (done, rest) = ("█".repeat(done as usize), "·".repeat((room - done) as usize));
+                format!("{file} {done}{rest} {words}")
             }
             None => format!("{file} {:.1} MB", mega(bytes)),
         };
+        let line: String = line.chars().take(columns.saturating_sub(1)).collect();
         let _ = write!(std::io::stderr(), "\r\x1b[2K{line}");
     }
 
@@ -387,9 +393,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Columns of the terminal; `COLUMNS` decides if it is set, and 120 stand for what is no terminal.
 fn columns() -> usize {
+    width(std::io::stdout()).max(20)
+}
+
+fn width(of: impl std::os::fd::AsFd) -> usize {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let seen = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
-    said.or_else(seen).filter(|&columns| columns > 0).unwrap_or(120).max(20)
+    let seen = || rustix::termios::tcgetwinsize(of).ok().map(|size| usize::from(size.ws_col));
+    said.or_else(seen).filter(|&columns| columns > 0).unwrap_or(120)
 }
 
 /// A reader that has gone away is no error.

@@ -28,8 +28,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 const ROWS: u16 = 120;
 
-/// The bytes, and the screen as a person sees it at the end.
-fn on_a_terminal(columns: u16, command: &Command) -> (String, Vec<String>) {
+/// The bytes of a command that ends with this status, and the screen as a person sees it at the end.
+fn on_a_terminal(columns: u16, command: &Command, code: i32) -> (String, Vec<String>) {
     let mut python = Command::new("python3");
     python.args(["-c", IN_A_TERMINAL, &ROWS.to_string(), &columns.to_string()]);
     python.arg(command.get_program()).args(command.get_args());
@@ -43,7 +43,7 @@ fn on_a_terminal(columns: u16, command: &Command) -> (String, Vec<String>) {
     let mut child = python.env("TERM", "xterm-256color").spawn().unwrap();
     let mut bytes = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
-    assert!(child.wait().unwrap().success(), "{}", String::from_utf8_lossy(&bytes));
+    assert_eq!(child.wait().unwrap().code(), Some(code), "{}", String::from_utf8_lossy(&bytes));
     let mut terminal = vt100::Parser::new(ROWS, columns, 0);
     terminal.process(&bytes);
     let rows = terminal.screen().rows(0, columns).map(|row| row.trim_end().to_owned()).collect();
@@ -52,7 +52,7 @@ fn on_a_terminal(columns: u16, command: &Command) -> (String, Vec<String>) {
 
 #[track_caller]
 fn check(columns: u16, command: &Command, results: impl Iterator<Item = String>) {
-    let (bytes, rows) = on_a_terminal(columns, command);
+    let (bytes, rows) = on_a_terminal(columns, command, 0);
     let screen = rows.join("\n");
     assert!(bytes.contains(" judged, "), "there was no bar:\n{screen}");
     // Nothing is left of the bar.
@@ -78,12 +78,25 @@ fn nor_a_line_of_our_own() {
     let args = ["evaluate", "--dataset", "micro", "--num-samples", "2", "--max-tasks", "8"];
     check(60, &place.passk(&args), std::iter::empty());
     let place = Workplace::new();
-    let (_, rows) = on_a_terminal(100, &place.passk(&args));
+    let (_, rows) = on_a_terminal(100, &place.passk(&args), 0);
     let results = rows.iter().filter(|row| row.starts_with('[') && row.contains("/8] micro/")).count();
     assert_eq!(results, 8, "{}", rows.join("\n"));
     // Under CI there is none even on a terminal.
     let place = Workplace::new();
     let mut command = place.passk(&args);
     command.env("CI", "true");
-    assert!(!on_a_terminal(80, &command).0.contains(" judged, "));
+    assert!(!on_a_terminal(80, &command, 0).0.contains(" judged, "));
+}
+
+#[test]
+fn a_download_fits_the_narrowest_terminal() {
+    for (columns, bar) in [(100, true), (40, true), (34, false), (20, false)] {
+        let place = Workplace::new();
+        let mut command = place.passk(&["fetch", "humaneval"]);
+        command.env("PASSK_MIRROR", crate::track::server(Some("200 OK"), "not what was published"));
+        let (bytes, rows) = on_a_terminal(columns, &command, 2);
+        assert!(bytes.contains("HumanEval.jsonl.gz") && bytes.contains('█') == bar, "{columns} columns: {bytes}");
+        // Nothing is left of it above the message.
+        assert!(rows[0].starts_with("error: ") && !rows.concat().contains(" MB"), "{columns} columns: {rows:?}");
+    }
 }

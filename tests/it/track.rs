@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::workplace::{Workplace, run};
 
 /// A server on loopback that gives every request the same answer, or none. Returns its address.
-fn server(status: Option<&'static str>, body: &'static str) -> String {
+pub(crate) fn server(status: Option<&'static str>, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -48,10 +48,15 @@ fn an_evaluation_waits_for_no_tracker() {
     let place = Workplace::new();
     let evaluate = [&EVALUATE[..], &["canonical"]].concat();
     run(place.passk(&evaluate).env("MLFLOW_TRACKING_URI", "")).with_code(0).saying(&["kept here alone"]);
+    // The best of three: the machine has other things to do.
     let timed = |address: &str, more: &[&str]| {
-        let begun = Instant::now();
-        let ran = run(place.passk(&[&evaluate[..], more].concat()).env("MLFLOW_TRACKING_URI", address)).with_code(0);
-        (begun.elapsed(), ran)
+        let once = |_| {
+            let begun = Instant::now();
+            let command = &mut place.passk(&[&evaluate[..], more].concat());
+            let ran = run(command.env("MLFLOW_TRACKING_URI", address)).with_code(0);
+            (begun.elapsed(), ran)
+        };
+        (0..3).map(once).min_by_key(|(took, _)| *took).unwrap()
     };
     let (alone, _) = timed("http://127.0.0.1:9", &["--no-mlflow"]);
     for address in [server(None, ""), server(Some("500 Internal Server Error"), "{}"), "http://127.0.0.1:9".into()] {
