@@ -95,6 +95,12 @@ pub struct EvaluateArgs {
     /// Fork each program off an interpreter that waits, or start a fresh one for each
     #[arg(long, value_name = "HOW", value_enum, default_value = "warm")]
     pub python_start: Start,
+    /// Believe a pass that was seen in one interpreter with its tests, as other harnesses do
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_split: bool,
+    /// Run exact duplicates of a problem's programs each by itself; never changes a sample
+    #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_dedup: bool,
     /// CPU seconds a program may use [default: the suite's]
     #[arg(long, value_name = "SECS")]
     pub timeout: Option<f64>,
@@ -193,6 +199,10 @@ pub struct Settings {
     pub consent: bool,
     /// How interpreters are started.
     pub python_start: Start,
+    /// Whether passes are judged once more apart from their tests.
+    pub split_judging: bool,
+    /// Whether exact duplicates are run once.
+    pub dedup: bool,
     /// Asked-for limit of CPU time.
     pub timeout: Option<Duration>,
     /// Programs at once.
@@ -285,6 +295,8 @@ impl EvaluateArgs {
             isolation: self.isolation,
             consent: self.i_understand_that_generated_code_runs_as_me,
             python_start: self.python_start,
+            split_judging: !self.no_split,
+            dedup: !self.no_dedup,
             timeout: self.timeout.map(Duration::from_secs_f64),
             jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
             k: self.k,

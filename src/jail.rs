@@ -34,17 +34,22 @@
 //! Exactly one well-formed report with the right nonce, no limit reached, and nobody left who holds our pipes. Exit
 //! status and printed text are never evidence: a program that calls `exit(0)` before its tests has not passed.
 //!
+//! The nonce stops accidents, not intent. So a pass is judged once more with candidate and tests in two interpreters,
+//! each in a cell of its own, where plain values are all that crosses (`split.rs`, `split.py`). Who passes only beside
+//! its tests is `disputed`; a pass whose tests need it beside them is marked `in_process`.
+//!
 //! Every `Err` is ours: no interpreter, no disk, no `begun`. It says nothing about the program and must not be counted
 //! as a wrong answer. Everything the program brings about itself is `Ok`.
 //!
 //! # What it does not hold
-//! A program written against this very runner can forge a report from inside the interpreter: the nonce stops accidents,
-//! not intent. At `landlock` the machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail
-//! there with a `PermissionError`, and the processes of our user are counted together by the kernel. No level bounds
-//! memory that is in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program
-//! runs as us: it can read and write our files, use the network, and signal our other processes; a daemon that calls
-//! `setsid` and closes every descriptor outlives it unseen; the processor and memory limits hold for each of its
-//! processes, not for their sum.
+//! Without the second judging, or where it cannot be had, a program written against this very runner can forge a report
+//! from inside the interpreter. At [`Isolation::None`] the two interpreters can reach into each other. At `landlock` the
+//! machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail there with a
+//! `PermissionError`, and the processes of our user are counted together by the kernel. No level bounds memory that is
+//! in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program runs as us: it
+//! can read and write our files, use the network, and signal our other processes; a daemon that calls `setsid` and closes
+//! every descriptor outlives it unseen; the processor and memory limits hold for each of its processes, not for their
+//! sum.
 
 #[cfg(target_os = "linux")]
 mod canary;
@@ -62,10 +67,12 @@ mod filter;
 mod folder;
 mod group;
 mod interpreter;
+mod job;
 mod judge;
 mod proc;
 mod python;
 mod spawn;
+mod split;
 #[cfg(target_os = "linux")]
 mod start;
 mod stdio;
@@ -85,6 +92,8 @@ mod wire;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -97,6 +106,8 @@ pub use self::python::Python;
 pub use self::survey::{LevelReport, Survey, survey};
 
 use self::folder::Folder;
+use self::job::{Job, Role};
+use self::split::Finding;
 use crate::program::{Program, Tests};
 use crate::verdict::{Judgement, Verdict};
 
@@ -209,13 +220,16 @@ pub struct JailOptions {
     pub consent: bool,
     /// How the interpreter is started.
     pub start: Start,
+    /// Every pass is judged once more with candidate and tests in two interpreters. Without it a program that is out
+    /// for a pass can have one.
+    pub split: bool,
     /// The executable that hosts the supervisor: one that calls `jail::host` first of all. Without one, this executable.
     pub host: Option<PathBuf>,
 }
 
 impl Default for JailOptions {
     fn default() -> JailOptions {
-        JailOptions { isolation: None, consent: false, start: Start::Warm, host: None }
+        JailOptions { isolation: None, consent: false, start: Start::Warm, split: true, host: None }
     }
 }
 
@@ -341,6 +355,7 @@ pub struct Jail {
     python: Python,
     limits: Limits,
     start: Start,
+    split: bool,
     survey: LevelReport,
     /// Better levels, and why they do not hold here.
     passed_over: Vec<(Isolation, String)>,
@@ -395,11 +410,11 @@ impl Jail {
         if let Ok(jail) = canary::start(level, python.clone(), limits.clone(), options) {
             return jail.check();
         }
-        let _ = options;
         let jail = Jail {
             python,
             limits,
             start: Start::Cold,
+            split: options.split,
             survey: LevelReport::unproven(level),
             passed_over: Vec::new(),
             #[cfg(target_os = "linux")]
@@ -433,7 +448,23 @@ impl Jail {
     /// As [`run`](Jail::run).
     pub fn run_within(&self, program: &Program, limits: &Limits) -> Result<Judgement, JailError> {
         match &program.tests {
-            Tests::Code { .. } => Ok(self.run_source(&program.source(), None, limits)?.0),
+            Tests::Code { text, entry_point, prompt } => {
+                let first = self.run_source(&program.source(), None, limits)?.0;
+                // Without a test there is nothing that could come out otherwise.
+                if !self.split || !first.verdict.passed() || text.trim().is_empty() {
+                    return Ok(first);
+                }
+                let again = split::judge(self, &program.candidate, text, entry_point.as_deref(), prompt, limits)?;
+                Ok(match again {
+                    Finding::Same => first,
+                    Finding::Whole(why) => Judgement { in_process: Some(why), ..first },
+                    Finding::Differs(Judgement { verdict, detail, .. }) => Judgement {
+                        cpu: first.cpu,
+                        apart: Some(verdict),
+                        ..Judgement::new(Verdict::Disputed, format!("apart from its tests {verdict}: {detail}"))
+                    },
+                })
+            }
             Tests::Stdio(tests) => stdio::judge(self, &program.candidate, tests, limits),
         }
     }
@@ -446,49 +477,24 @@ impl Jail {
         limits: &Limits,
     ) -> Result<(Judgement, Vec<u8>), JailError> {
         let nonce = nonce().map_err(JailError::Deliver)?;
-        #[cfg(target_os = "linux")]
-        if let Some(client) = &self.client {
-            let (source, input) = (source.to_owned(), input.map(str::to_owned));
-            let order = wire::Order { nonce: nonce.clone(), source, input, limits: limits.clone() };
-            let wire::Outcome { seen, home, removed } = client.run(&order)?;
-            let alone = order.input.is_some();
-            let judged = self.judge(&seen.into(), limits, &nonce, &home.to_string_lossy(), removed, alone)?;
-            return Ok((self.explained(judged.0, &order.source), judged.1));
-        }
-        let folder = Folder::new()?;
-        let seen = spawn::spawn(&self.python, limits, folder.path(), &nonce, source, input)
-            .and_then(|spawned| watch::watch(spawned, limits));
-        let place = folder.path().to_string_lossy().into_owned();
-        let removed = folder.remove().is_ok();
-        self.judge(&seen?, limits, &nonce, &place, removed, input.is_some())
-    }
-
-    fn judge(
-        &self,
-        seen: &watch::Seen,
-        limits: &Limits,
-        nonce: &str,
-        place: &str,
-        removed: bool,
-        alone: bool,
-    ) -> Result<(Judgement, Vec<u8>), JailError> {
-        let mut judgement = judge::judge(seen, limits, nonce, place)
+        let job = Job { role: Role::Whole, nonce, source: source.to_owned(), input: input.map(str::to_owned) };
+        let Trace { seen, home, removed } = self.execute(&job, limits)?;
+        let mut judgement = judge::judge(&seen, limits, &job.nonce, &home)
             .map_err(|cause| JailError::NotBegun { path: self.python.path.clone(), cause })?;
-        let stdout = seen.stdout.clone();
+        let stdout = seen.stdout;
         if !removed && judgement.verdict.passed() {
             // Emptied folders of passing programs are removed even from under odd permissions, so this one was made
             // to stay.
             return Ok((Judgement::new(Verdict::Violation, "left a folder that cannot be removed"), stdout));
         }
-        if alone && judgement.verdict == Verdict::EarlyExit && seen.status.success() {
+        if input.is_some() && judgement.verdict == Verdict::EarlyExit && seen.status.success() {
             // `os._exit(0)`: of a program that is judged by what it prints, no report is needed.
             judgement = Judgement { cpu: judgement.cpu, ..Judgement::new(Verdict::Passed, "") };
         }
-        Ok((judgement, stdout))
+        Ok((self.explained(judgement, source), stdout))
     }
 
     /// Says of a program that may have failed for what the level lacks, that it may.
-    #[cfg(target_os = "linux")]
     fn explained(&self, mut judgement: Judgement, source: &str) -> Judgement {
         let shares = ["multiprocessing", "shared_memory", "ProcessPool"].iter().any(|word| source.contains(word));
         let refused = judgement.detail.contains("PermissionError: [Errno 13]");
@@ -498,9 +504,60 @@ impl Jail {
         judgement
     }
 
+    /// Executes one job.
+    fn execute(&self, job: &Job, limits: &Limits) -> Result<Trace, JailError> {
+        #[cfg(target_os = "linux")]
+        if let Some(client) = &self.client {
+            let order = wire::Order { jobs: vec![job.clone()], limits: limits.clone() };
+            let outcome = client.run(&order)?.pop();
+            return outcome.map(Trace::from).ok_or_else(|| JailError::Slot("the slot has no outcome".into()));
+        }
+        self.execute_here(job, None, limits, &AtomicBool::new(false))
+    }
+
+    /// Executes a candidate and the judge that asks it. When the judge ends, so does the candidate.
+    fn execute_pair(&self, jobs: &[Job; 2], limits: &Limits) -> Result<[Trace; 2], JailError> {
+        #[cfg(target_os = "linux")]
+        if let Some(client) = &self.client {
+            let order = wire::Order { jobs: jobs.to_vec(), limits: limits.clone() };
+            let traces: Vec<Trace> = client.run(&order)?.into_iter().map(Trace::from).collect();
+            return traces.try_into().map_err(|_| JailError::Slot("the slot has not two outcomes".into()));
+        }
+        let (one, other) = UnixStream::pair().map_err(JailError::Deliver)?;
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let candidate = scope.spawn(|| self.execute_here(&jobs[0], Some(one.into()), limits, &over));
+            let judge = self.execute_here(&jobs[1], Some(other.into()), limits, &AtomicBool::new(false));
+            over.store(true, Ordering::Relaxed);
+            let candidate = candidate.join().map_err(|_| JailError::Slot("a thread died".into()))?;
+            Ok([candidate?, judge?])
+        })
+    }
+
+    /// Executes a job from this thread, with nothing between it and us.
+    fn execute_here(
+        &self,
+        job: &Job,
+        channel: Option<OwnedFd>,
+        limits: &Limits,
+        dismissed: &AtomicBool,
+    ) -> Result<Trace, JailError> {
+        let folder = Folder::new()?;
+        let seen = spawn::spawn(&self.python, limits, folder.path(), job, channel)
+            .and_then(|spawned| watch::watch(spawned, limits, dismissed));
+        let home = folder.path().to_string_lossy().into_owned();
+        let removed = folder.remove().is_ok();
+        Ok(Trace { seen: seen?, home, removed })
+    }
+
     /// What really holds.
     pub fn isolation(&self) -> Isolation {
         self.survey.level
+    }
+
+    /// Whether passes are judged once more with candidate and tests apart.
+    pub fn split(&self) -> bool {
+        self.split
     }
 
     /// How interpreters are started.
@@ -527,6 +584,24 @@ impl Jail {
     /// What one program may use.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+}
+
+/// What is left of a job that was executed.
+#[derive(Debug)]
+struct Trace {
+    seen: watch::Seen,
+    /// The folder it ran in.
+    home: String,
+    /// Whether nothing of that folder is left.
+    removed: bool,
+}
+
+#[cfg(target_os = "linux")]
+impl From<wire::Outcome> for Trace {
+    fn from(outcome: wire::Outcome) -> Trace {
+        let home = outcome.home.to_string_lossy().into_owned();
+        Trace { seen: outcome.seen.into(), home, removed: outcome.removed }
     }
 }
 

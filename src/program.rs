@@ -24,6 +24,9 @@ pub enum Tests {
         text: String,
         /// The one function that they call, where the task names it.
         entry_point: Option<String>,
+        /// The task's prompt: its imports and helpers are there for the tests too when these are kept apart from the
+        /// candidate.
+        prompt: String,
     },
     /// Inputs and the outputs that must come of them, each in a run of its own.
     Stdio(Arc<[StdioTest]>),
@@ -42,11 +45,12 @@ impl Program {
     }
 
     fn checked(task: &Task, completion: &str, check: &Check) -> Program {
+        let code = |text, entry_point| Tests::Code { text, entry_point, prompt: task.prompt.clone() };
         let tests = match check {
             Check::Function { test, entry_point } => {
-                Tests::Code { text: format!("{test}\ncheck({entry_point})"), entry_point: Some(entry_point.clone()) }
+                code(format!("{test}\ncheck({entry_point})"), Some(entry_point.clone()))
             }
-            Check::Asserts(asserts) => Tests::Code { text: asserts.join("\n"), entry_point: None },
+            Check::Asserts(asserts) => code(asserts.join("\n"), None),
             Check::Stdio(tests) => Tests::Stdio(Arc::clone(tests)),
         };
         Program { candidate: format!("{}{completion}", task.prompt), tests }

@@ -2,7 +2,7 @@
 //!
 //! No record of a sample holds a time, so that a run's samples are the same bytes however often it was interrupted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,9 @@ pub struct Fingerprint {
     pub isolation: String,
     /// Python's version.
     pub python: String,
+    /// Passes of code tests were not judged once more apart from their tests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// Where completions come from.
@@ -189,6 +192,9 @@ pub struct SampleRecord {
     /// How its program was kept from the machine; empty in runs of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub isolation: String,
+    /// A pass that could not be judged once more apart from its tests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_process: bool,
     /// Why the completion ended.
     pub finish: Finish,
     /// Tokens sampled.
@@ -284,6 +290,12 @@ pub struct Summary {
     pub intervals: serde_json::Map<String, serde_json::Value>,
     /// Verdict → samples.
     pub verdicts: BTreeMap<Verdict, u32>,
+    /// Passes that could not be judged once more apart from their tests.
+    #[serde(default)]
+    pub in_process: usize,
+    /// Share of samples whose program is, byte for byte, that of an earlier sample of the problem.
+    #[serde(default)]
+    pub duplicate_share: f64,
     /// Share of completions that ended for lack of room.
     pub truncated_share: f64,
     /// Mean number of tokens sampled; `None` for given completions.
@@ -369,6 +381,8 @@ impl Summary {
         for sample in &judged {
             *verdicts.entry(sample.verdict).or_default() += 1;
         }
+        let distinct: HashSet<(&TaskId, &str)> =
+            judged.iter().map(|sample| (&sample.task_id, sample.completion.as_str())).collect();
         let rate = |count: u64, seconds: f64| (count > 0 && seconds > 0.0).then(|| count as f64 / seconds);
         let tokens: Vec<u32> = judged.iter().filter_map(|sample| sample.tokens).collect();
         let truncated = judged.iter().filter(|sample| sample.finish.truncated()).count();
@@ -385,6 +399,8 @@ impl Summary {
             pass_at_k: estimates.iter().map(|(k, e)| (format!("pass@{k}"), e.mean.into())).collect(),
             intervals: estimates.iter().map(|(k, e)| (format!("pass@{k}"), vec![e.low, e.high].into())).collect(),
             verdicts,
+            in_process: judged.iter().filter(|sample| sample.in_process).count(),
+            duplicate_share: mean((judged.len() - distinct.len()) as f64, judged.len()),
             truncated_share: mean(truncated as f64, judged.len()),
             mean_completion_tokens: (!tokens.is_empty())
                 .then(|| mean(tokens.iter().map(|&t| f64::from(t)).sum(), tokens.len())),
@@ -408,8 +424,9 @@ impl Summary {
         }
     }
 
-    /// `passed 17 · wrong_answer 2`.
+    /// `passed 17 · wrong_answer 2`, and with passes that only one interpreter has seen ` · in process 1`.
     pub fn verdict_line(&self) -> String {
-        verdict_line(&self.verdicts)
+        let in_process = (self.in_process > 0).then(|| format!(" · in process {}", self.in_process));
+        verdict_line(&self.verdicts) + &in_process.unwrap_or_default()
     }
 }

@@ -5,6 +5,7 @@
 mod board;
 mod ceiling;
 mod contest;
+mod duplicates;
 mod entry;
 mod gate;
 mod harness;

@@ -36,7 +36,7 @@ pub enum Verdict {
     EarlyExit,
     /// The program did what no solution may: left processes behind, forged or garbled a report.
     Violation,
-    /// Judged once as passed and once as not.
+    /// Passed in one interpreter with its tests, and not apart from them.
     Disputed,
 }
 
@@ -109,12 +109,29 @@ pub struct Judgement {
     /// Processor time that it took, where that can be known; the most of one test where there are several runs. Not
     /// the same twice, and in no record of a sample.
     pub cpu: Option<Duration>,
+    /// Of a pass that could not be judged once more apart from its tests: why.
+    pub in_process: Option<String>,
+    /// Of a disputed program: what it did apart from its tests.
+    pub apart: Option<Verdict>,
 }
 
 impl Judgement {
     /// A verdict and why.
     pub fn new(verdict: Verdict, detail: impl Into<String>) -> Judgement {
-        Judgement { verdict, detail: detail.into(), traceback: Vec::new(), partial: None, cpu: None }
+        Judgement {
+            verdict,
+            detail: detail.into(),
+            traceback: Vec::new(),
+            partial: None,
+            cpu: None,
+            in_process: None,
+            apart: None,
+        }
+    }
+
+    /// Whether a limit of time decided. On a busy machine that may be no fault of the program's.
+    pub fn timed_out(&self) -> bool {
+        self.verdict.timed_out() || self.apart.is_some_and(Verdict::timed_out)
     }
 
     /// Whether it was ended by SIGKILL. That may be its own doing, or that of the kernel for lack of memory, or of an

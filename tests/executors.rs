@@ -60,10 +60,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     print("python FILE, exit status", &plain(&python.path, &tasks, rounds)?, base);
     for level in Isolation::ALL {
         for start in Start::ALL {
-            let name = format!("passk {level}, {start}");
-            match ours(&python, level, start, &tasks, rounds)? {
-                Some(runs) => print(&name, &runs, base),
-                None => println!("{name:<34} not offered here"),
+            for split in [false, true] {
+                let name = format!("passk {level}, {start}{}", if split { ", split" } else { "" });
+                match ours(&python, level, start, split, &tasks, rounds)? {
+                    Some(runs) => print(&name, &runs, base),
+                    None => println!("{name:<34} not offered here"),
+                }
             }
         }
     }
@@ -101,12 +103,13 @@ fn ours(
     python: &Python,
     level: Isolation,
     start: Start,
+    split: bool,
     tasks: &[Task],
     rounds: usize,
 ) -> Result<Option<Vec<Run>>, JailError> {
     let limits = Limits::for_cpu(HumanEval.cpu_limit());
     let host = Some(beside("passk"));
-    let options = JailOptions { isolation: Some(level), consent: true, start, host };
+    let options = JailOptions { isolation: Some(level), consent: true, start, split, host };
     let jail = match Jail::new(python.clone(), limits, options) {
         Err(JailError::Level { .. }) => return Ok(None),
         jail => jail?,

@@ -56,7 +56,7 @@ pub(super) fn start(
     let setup = Setup { python: python.clone(), limits: limits.clone(), level, start: options.start, temp };
     let client = Some(Client::start(host, setup).map_err(missing)?);
     let survey = LevelReport::unproven(level);
-    Ok(Jail { python, limits, start: options.start, survey, passed_over: Vec::new(), client })
+    Ok(Jail { python, limits, start: options.start, split: options.split, survey, passed_over: Vec::new(), client })
 }
 
 fn mechanisms(level: Isolation) -> Vec<String> {

@@ -97,6 +97,18 @@ impl Cell {
         };
     }
 
+    /// Kills it because nobody needs it any more.
+    pub(super) fn dismiss(&mut self) {
+        if self.ended.is_none() && self.killed.is_none() {
+            self.kill();
+        }
+    }
+
+    /// Its first process, or the init of its pid namespace.
+    pub(super) fn pid(&self) -> i32 {
+        self.running.pid.as_raw_pid()
+    }
+
     /// Counts its processes and reads its processor time.
     pub(super) fn count(&mut self, around: &Surroundings) {
         let census = around.proc.census(self.running.pid.as_raw_pid(), self.running.init);
@@ -119,8 +131,8 @@ impl Cell {
         self.kill();
     }
 
-    /// Looks how far it is.
-    pub(super) fn step(&mut self, proc: &Proc, starter: &mut Starter) -> Result<(), Lost> {
+    /// Looks how far it is. `watched` are the first processes of all that are watched together.
+    pub(super) fn step(&mut self, proc: &Proc, starter: &mut Starter, watched: &[i32]) -> Result<(), Lost> {
         if self.ended.is_none() {
             if !self.has_ended()? {
                 return self.still_dying();
@@ -129,7 +141,7 @@ impl Cell {
         }
         let Some(ended) = self.ended else { return Ok(()) };
         if !self.running.init {
-            let others = self.others(proc, starter);
+            let others = others(proc, starter, watched);
             if !others.is_empty() {
                 if self.stop.is_some() || ended.elapsed() >= GRACE || self.killed.is_some() {
                     self.left_behind |= self.stop.is_none();
@@ -172,22 +184,6 @@ impl Cell {
         }
     }
 
-    /// What its first process left behind: we are the reaper of all its descendants.
-    fn others(&self, proc: &Proc, starter: &Starter) -> Vec<Pid> {
-        let own = self.running.pid.as_raw_pid();
-        let mut alive = Vec::new();
-        for pid in proc.children(rustix::process::getpid().as_raw_pid()) {
-            if pid == own || starter.owns(pid) {
-                continue;
-            }
-            let Some(id) = Pid::from_raw(pid) else { continue };
-            if let Ok(None) = sys::reap(Some(id), false) {
-                alive.push(id);
-            }
-        }
-        alive
-    }
-
     /// Everything that was seen of it.
     pub(super) fn seen(self) -> Sight {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -195,4 +191,19 @@ impl Cell {
         let (status, cpu) = self.finish.map_or((9, Duration::ZERO), |finish| (finish.status, finish.cpu));
         Sight { report, printed, stop: self.stop, left_behind: self.left_behind, cpu: cpu.max(self.cpu), status }
     }
+}
+
+/// What was left behind: we are the reaper of all descendants.
+fn others(proc: &Proc, starter: &Starter, watched: &[i32]) -> Vec<Pid> {
+    let mut alive = Vec::new();
+    for pid in proc.children(rustix::process::getpid().as_raw_pid()) {
+        if watched.contains(&pid) || starter.owns(pid) {
+            continue;
+        }
+        let Some(id) = Pid::from_raw(pid) else { continue };
+        if let Ok(None) = sys::reap(Some(id), false) {
+            alive.push(id);
+        }
+    }
+    alive
 }

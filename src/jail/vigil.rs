@@ -72,10 +72,11 @@ pub(super) struct Surroundings<'a> {
     pub(super) bonds: [BorrowedFd<'a>; 2],
 }
 
-/// Watches programs until nothing of them is left.
+/// Watches programs until nothing of them is left. When the last of several has ended, nobody asks the others any more.
 pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Starter) -> Result<(), Lost> {
     let begun = Instant::now();
     let mut counted = begun;
+    let pids: Vec<i32> = cells.iter().map(Cell::pid).collect();
     loop {
         for cell in cells.iter_mut().filter(|cell| !cell.over()) {
             if cell.stop.is_none() && cell.ended.is_none() {
@@ -87,7 +88,12 @@ pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Sta
                     cell.kill();
                 }
             }
-            cell.step(around.proc, starter)?;
+            cell.step(around.proc, starter, &pids)?;
+        }
+        if let Some((last, others)) = cells.split_last_mut()
+            && last.ended.is_some()
+        {
+            others.iter_mut().for_each(Cell::dismiss);
         }
         if cells.iter().all(Cell::over) {
             break;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,8 +78,8 @@ pub(super) struct Seen {
     pub(super) status: ExitStatus,
 }
 
-/// Watches a program until nothing of its group is left.
-pub(super) fn watch(spawned: Spawned, limits: &Limits) -> Result<Seen, JailError> {
+/// Watches a program until nothing of its group is left, or nobody needs it any more.
+pub(super) fn watch(spawned: Spawned, limits: &Limits, dismissed: &AtomicBool) -> Result<Seen, JailError> {
     let begun = Instant::now();
     let Spawned { group, stdout, stderr, report } = spawned;
     let mut drain = Drain::new([stdout, stderr, report], true, limits.output_bytes);
@@ -92,7 +93,7 @@ pub(super) fn watch(spawned: Spawned, limits: &Limits) -> Result<Seen, JailError
         if let Some(stop) = drain.excess() {
             break Some(stop);
         }
-        if begun.elapsed() >= limits.wall {
+        if begun.elapsed() >= limits.wall || dismissed.load(Ordering::Relaxed) {
             break Some(Stop::Wall);
         }
         if counted.elapsed() >= CENSUS {

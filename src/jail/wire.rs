@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::job::Job;
 use super::vigil::Sight;
 use super::{Isolation, Limits, Python, Start};
 
@@ -31,18 +32,15 @@ pub(super) struct Setup {
     pub(super) temp: PathBuf,
 }
 
-/// A program to run.
+/// What to run: one job, or a candidate and the judge that asks it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub(super) nonce: String,
-    pub(super) source: String,
-    /// What it reads from standard input, when it is a program of its own.
-    pub(super) input: Option<String>,
+    pub(super) jobs: Vec<Job>,
     pub(super) limits: Limits,
 }
 
-/// What became of it; or what the slot could not do, after which the slot is gone.
-pub(super) type Answer = Result<Outcome, String>;
+/// What became of each job; or what the slot could not do, after which the slot is gone.
+pub(super) type Answer = Result<Vec<Outcome>, String>;
 
 /// What a slot saw of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,11 +9,11 @@
 
 
 def serve():
+    # Before all else: who starts us may be killed while we import.
     import ctypes
 
-    # Before all else: who starts us may be killed while we import.
     ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
-    import bisect, collections, copy, dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib
+    import ast, bisect, collections, copy, dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib
     import heapq, itertools, json, math, operator, os, random, re, resource, signal, socket, statistics, string, struct
     import sys, time, typing
 

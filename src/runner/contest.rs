@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::board::Board;
+use super::duplicates::Programs;
 use super::entry::{End, Entry, Origin, Trouble};
 use super::gate::{Against, Reference};
 use super::judge::Judge;
@@ -25,7 +26,7 @@ use crate::revision;
 use crate::sampler::saved::{Saved, SavedError};
 use crate::snapshot::Snapshot;
 use crate::suite::Suite;
-use crate::task::Task;
+use crate::task::{Check, Task};
 use crate::tokenizer::Tokenizer;
 
 /// The entries of one invocation, the tasks they share, and what judges them.
@@ -58,6 +59,7 @@ pub(super) fn judge(suite: &dyn Suite, settings: &Settings) -> Result<Judge, Run
         isolation: settings.isolation,
         consent: settings.consent,
         start: settings.python_start,
+        split: settings.split_judging,
         ..JailOptions::default()
     };
     let jail = Jail::new(Python::find()?, limits, options)?;
@@ -172,6 +174,7 @@ impl Contest {
             },
             isolation: self.judge.jail.isolation().to_string(),
             python: self.judge.jail.python().version.clone(),
+            whole: !self.judge.jail.split() && self.tasks.iter().any(|task| !matches!(task.check, Check::Stdio(_))),
         };
         let run = Run {
             schema: SCHEMA,
@@ -196,6 +199,7 @@ impl Contest {
         let opening = Opening { fresh: self.settings.fresh, invocation: nextest() };
         let (journal, records) = Journal::open(&self.settings.storage.join("runs"), &run, opening)?;
         Ok(Entry {
+            programs: Programs::new(!self.settings.dedup, &records),
             board: Board::new(records),
             origin: Mutex::new(origin),
             effort: Mutex::default(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::board::Board;
 use super::contest::{self, Contest};
+use super::duplicates::{Judged, Programs, Turn};
 use super::gate::{self, Reference};
 use super::{say, screen};
 use crate::checkpoint::Checkpoint;
@@ -69,6 +70,7 @@ pub(super) struct Entry {
     pub(super) reference: Reference,
     pub(super) journal: Journal,
     pub(super) board: Board,
+    pub(super) programs: Programs,
     /// Indices into the contest's tasks.
     pub(super) selected: Vec<usize>,
     pub(super) effort: Mutex<Effort>,
@@ -291,34 +293,50 @@ impl Entry {
         trouble.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Runs one sample's program and records the verdict. An `Err` ends the run; a program that could not be judged
+    /// Judges one sample, and whatever waits for its program. An `Err` ends the run; a program that could not be judged
     /// fails its problem only.
     fn judge(&self, sample: Sample, contest: &Contest) -> Result<(), String> {
         let task = &contest.tasks[contest.index[&sample.task]];
         // Given completions are judged as they stand.
         let answer = match sample.finish {
-            Finish::Given => sample.completion.as_str(),
-            _ => contest.format.answer(&sample.completion),
+            Finish::Given => sample.completion.clone(),
+            _ => contest.format.answer(&sample.completion).to_owned(),
         };
-        let (judgement, plus) = match contest.judge.judge(task, answer) {
-            Ok(judged) => judged,
-            Err(error) => {
-                self.board.fail(&task.id, format!("harness: sample {} was not judged: {error}", sample.index));
-                return Ok(());
+        let sample = match self.programs.turn(&answer, sample) {
+            Turn::Run(sample) => sample,
+            Turn::Known(sample, judged) => return self.record(sample, &answer, judged, contest),
+            Turn::Waits => return Ok(()),
+        };
+        match contest.judge.judge(task, &answer) {
+            Ok((base, plus)) => {
+                let judged = Judged::new(base, plus);
+                let waiting = self.programs.told(&task.id, &answer, Some(&judged));
+                let mut samples = std::iter::once(sample).chain(waiting);
+                samples.try_for_each(|sample| self.record(sample, &answer, judged.clone(), contest))
             }
-        };
+            Err(error) => {
+                self.programs.told(&task.id, &answer, None);
+                self.board.fail(&task.id, format!("harness: sample {} was not judged: {error}", sample.index));
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps what came of a sample.
+    fn record(&self, sample: Sample, answer: &str, judged: Judged, contest: &Contest) -> Result<(), String> {
         let record = SampleRecord {
             task_id: sample.task,
             sample: sample.index,
             completion: answer.to_owned(),
-            response: (answer != sample.completion).then(|| sample.completion.clone()),
-            passed: judgement.verdict.passed(),
-            verdict: judgement.verdict,
-            detail: judgement.detail,
-            traceback: judgement.traceback,
-            partial: judgement.partial,
-            plus: plus.map(|plus| plus.verdict),
+            response: (answer != sample.completion).then_some(sample.completion),
+            passed: judged.verdict.passed(),
+            verdict: judged.verdict,
+            detail: judged.detail,
+            traceback: judged.traceback,
+            partial: judged.partial,
+            plus: judged.plus,
             isolation: contest.judge.jail.isolation().to_string(),
+            in_process: judged.in_process,
             finish: sample.finish,
             tokens: sample.tokens,
         };

@@ -55,7 +55,7 @@ impl Judge {
             let _company = self.company.read().unwrap_or_else(PoisonError::into_inner);
             interrupt::run(&self.jail, program, limits)?
         };
-        if !judged.verdict.timed_out() && !judged.killed() {
+        if !judged.timed_out() && !judged.killed() {
             return Ok(judged);
         }
         let _alone = self.company.write().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +66,13 @@ impl Judge {
     pub(super) fn digest(&self) -> String {
         let limits = format!("{:?}", self.jail.limits());
         let python = &self.jail.python().version;
-        short_digest(&(ceiling::machine(), limits, python, self.jail.isolation().to_string(), revision::digest()))
+        short_digest(&(
+            ceiling::machine(),
+            limits,
+            python,
+            self.jail.isolation().to_string(),
+            self.jail.split(),
+            revision::digest(),
+        ))
     }
 }

@@ -133,10 +133,10 @@ pub(super) fn summary(entry: &Entry, summary: &Summary, more: impl Iterator<Item
         row("lengths", &format!("mean {mean:.1} tokens · {truncated:.1} % cut off by max tokens or context"));
     }
     let rate = |rate: Option<f64>, what: &str| rate.map(|rate| format!("{rate:.0} {what}/s"));
-    let rates: Vec<String> = [rate(summary.tokens_per_second, "tokens"), rate(summary.programs_per_second, "programs")]
-        .into_iter()
-        .flatten()
-        .collect();
+    let duplicates = summary.duplicate_share * 100.0;
+    let duplicates = (duplicates > 0.0).then(|| format!("{duplicates:.1} % of the programs are duplicates"));
+    let speeds = [rate(summary.tokens_per_second, "tokens"), rate(summary.programs_per_second, "programs")];
+    let rates: Vec<String> = speeds.into_iter().chain([duplicates]).flatten().collect();
     if !rates.is_empty() {
         row("speed", &rates.join(" · "));
     }

@@ -291,8 +291,11 @@ fn divide(body: &str, entry_point: Option<String>) -> Result<Program, String> {
     let rest: Vec<(&str, String)> = parts.collect();
     let names: Vec<&str> = rest.iter().map(|(name, _)| *name).collect();
     let tests = match names.as_slice() {
-        [] => Tests::Code { text: String::new(), entry_point },
-        ["tests"] => Tests::Code { text: rest.into_iter().map(|(_, text)| text).collect(), entry_point },
+        [] => Tests::Code { text: String::new(), entry_point, prompt: String::new() },
+        ["tests"] => {
+            let text = rest.into_iter().map(|(_, text)| text).collect();
+            Tests::Code { text, entry_point, prompt: String::new() }
+        }
         names if names.chunks(2).all(|pair| pair == ["input", "output"]) => {
             let pairs = rest.chunks(2).map(|pair| StdioTest { input: pair[0].1.clone(), output: pair[1].1.clone() });
             Tests::Stdio(pairs.collect())

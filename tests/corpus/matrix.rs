@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 // As root there are two users to try; as another there is one.
                 let usual = start == Start::Warm && root == is_root;
                 if (all || usual) && (is_root || !root) {
-                    let setting = Setting { level, start, root, split: false };
+                    let setting = Setting { level, start, root, split: true };
                     let name = format!("{level}/{start}/{}", if root { "root" } else { "user" });
                     trials.push(Trial::test(name, move || run(setting, is_root)));
                 }

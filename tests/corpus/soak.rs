@@ -92,7 +92,8 @@ fn run(jail: &Jail, numbers: std::ops::Range<u64>, faults: &Mutex<Vec<String>>) 
                         return;
                     }
                     let (_, text, expected) = MEETS.iter().find(|(every, ..)| number % every == every - 1).unwrap();
-                    let tests = Tests::Code { text: format!("number = {number}\n"), entry_point: None };
+                    let tests =
+                        Tests::Code { text: format!("number = {number}\n"), entry_point: None, prompt: String::new() };
                     let judged = jail.run(&Program { candidate: (*text).into(), tests });
                     match judged {
                         Ok(judged) if judged.verdict == *expected => {}

@@ -43,8 +43,9 @@ pub(crate) fn work(arguments: &[String]) -> ExitCode {
     };
     let level = Isolation::ALL.into_iter().find(|known| known.to_string() == *level).unwrap();
     let start = Start::ALL.into_iter().find(|known| known.to_string() == *start).unwrap();
-    let setting = Setting { level, start, root: rustix::process::geteuid().is_root(), split: false };
-    let options = JailOptions { isolation: Some(level), consent: true, start, host: Some(host.into()) };
+    let setting = Setting { level, start, root: rustix::process::geteuid().is_root(), split: true };
+    let options =
+        JailOptions { isolation: Some(level), consent: true, start, host: Some(host.into()), ..JailOptions::default() };
     let folder = PathBuf::from(folder);
     let guard = Host::new(&folder, Path::new(repository)).unwrap();
     let jail = match Jail::new(Python::find().unwrap(), generous(), options) {

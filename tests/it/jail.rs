@@ -159,7 +159,10 @@ fn options() -> JailOptions {
 
 /// A program with its tests inside.
 fn program(text: impl Into<String>) -> Program {
-    Program { candidate: text.into(), tests: Tests::Code { text: String::new(), entry_point: None } }
+    Program {
+        candidate: text.into(),
+        tests: Tests::Code { text: String::new(), entry_point: None, prompt: String::new() },
+    }
 }
 
 fn jail(limits: Limits) -> Jail {

@@ -14,6 +14,7 @@ mod jail;
 mod progress;
 mod rule;
 mod speculate;
+mod split;
 mod statistics;
 mod suites;
 mod track;

@@ -14,8 +14,8 @@ def f(items):
 
 # --- tests ---
 def check(candidate):
-    items = [3, 1, 2]
+    items = [3]
     candidate(items)
-    assert items == [1, 2, 3] or items == [1] and items[0] + 1 == 2
+    assert items == [1]
 
 check(f)

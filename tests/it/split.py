@@ -1,0 +1,74 @@
+# After split.py: damages frames by a seed and has the judge's reader read them. `SEED COUNT`; prints how many could be read.
+import random, sys
+
+dice = random.Random(int(sys.argv[1]))
+KINDS = {type(None), bool, int, float, str, list, tuple, dict, set, frozenset, bytes, complex}
+ATOMS = [None, True, 0, -1, 2**63, 2**70, 1.5, float("inf"), "", "é\ud800", b"\xff", 1j, 10**400]
+
+
+class Far:
+    pass
+
+
+def value(depth):
+    if depth == 0 or dice.random() < 0.3:
+        return dice.choice(ATOMS)
+    parts = [value(depth - 1) for _ in range(dice.randrange(4))]
+    hashable = [dice.choice(ATOMS) for _ in parts]
+    kind = dice.choice([list, tuple, dict, set, frozenset])
+    return dict(zip(hashable, parts)) if kind is dict else kind(hashable if kind in (set, frozenset) else parts)
+
+
+def same(one, other):
+    if type(one) is not type(other):
+        return False
+    if type(one) in (list, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other) or one == other
+
+
+def look(found, seen):
+    """Everything that was built, all the way down."""
+    if id(found) in seen:
+        return
+    seen.add(id(found))
+    assert type(found) in KINDS or type(found) is Far or type(found).__name__ in ("Fraction", "Decimal"), type(found)
+    for part in [*found, *found.values()] if type(found) is dict else found if hasattr(found, "__iter__") else ():
+        if type(part) is not str:
+            look(part, seen)
+
+
+def refuse(found, seen, depth):
+    raise AssertionError("of no plain type: %r" % found)
+
+
+def damaged(frame):
+    frame = bytearray(frame)
+    pieces = [b"[", b"]", b",", b'"l"', b'["h",0]', b'["r",0]', b'["a",0]', b'["d",', b'["e",["l"]]', b'["q","1","0"]', b"NaN",
+              b'["i","zz"]', b'["f",', b"{}", b'["m","x"]', b"-1", b'["c",1,2]', b'["b","\xc4\x80"]', b"\xff", b"null"]
+    for _ in range(dice.randrange(1, 4)):
+        at = dice.randrange(len(frame) + 1)
+        what = dice.random()
+        if what < 0.5:
+            frame[at : at + dice.choice([0, 0, 1, 3])] = dice.choice(pieces)
+        elif what < 0.8:
+            del frame[at : at + dice.randrange(1, 6)]
+        else:
+            frame[at:at] = frame[at : at + dice.randrange(1, 12)]
+    return bytes(frame)
+
+
+built = 0
+for _ in range(int(sys.argv[2])):
+    original = value(4)
+    frame = split.dump(split.pack(original, {"count": 0}, refuse))[4:]
+    whole = split.unpack(split.json.loads(frame.decode("utf-8", "surrogatepass")), [], (), None)
+    assert same(original, whole), (original, whole)
+    given = [[1], {2: 3}, {4}]
+    try:
+        read = split.unpack(split.json.loads(damaged(frame).decode("utf-8", "surrogatepass")), [], given, lambda _: Far())
+    except (ValueError, TypeError, IndexError, RecursionError, ArithmeticError, split.Broken):
+        continue
+    look(read, set())
+    built += 1
+print(built)
