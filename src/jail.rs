@@ -58,6 +58,8 @@ mod cell;
 #[cfg(target_os = "linux")]
 mod census;
 #[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
 mod client;
 mod drain;
 #[cfg(target_os = "linux")]
@@ -123,7 +125,7 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Bytes on stdout and stderr together.
     pub output_bytes: u64,
-    /// Size of each file it writes.
+    /// Size of each file it writes; all of them together may have twice as much.
     pub file_bytes: u64,
     /// Processes and threads in its group, itself included. Counted ten times a second, so that shorter peaks go
     /// unseen; not held on macOS. `RLIMIT_NPROC` is left alone on purpose: it does not bind root, and for others it
@@ -145,6 +147,14 @@ impl Limits {
         }
     }
 
+    /// Files and folders that a program may have at a time.
+    const FILES: u64 = 16 << 10;
+
+    /// Bytes that all its files together may have.
+    fn folder_bytes(&self) -> u64 {
+        self.file_bytes.saturating_mul(2)
+    }
+
     /// The processor limit that the kernel is given: whole seconds, and always above ours. The kernel's clock runs a
     /// few milliseconds apart from the one we read; a program that catches its signal must not end in between.
     fn kernel_cpu_seconds(&self) -> u64 {
@@ -162,9 +172,7 @@ pub enum Isolation {
     Landlock,
     /// Namespaces of its own, no capabilities, Landlock and seccomp.
     Namespaces,
-    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program. Not built yet, and so not to be
-    /// had on the command line.
-    #[value(skip)]
+    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program.
     Full,
 }
 
@@ -173,7 +181,7 @@ impl Isolation {
     pub const ALL: [Isolation; 4] = [Isolation::None, Isolation::Landlock, Isolation::Namespaces, Isolation::Full];
 
     /// The levels that are tried when none is asked for, best first.
-    pub(crate) const OFFERED: [Isolation; 2] = [Isolation::Namespaces, Isolation::Landlock];
+    pub(crate) const OFFERED: [Isolation; 3] = [Isolation::Full, Isolation::Namespaces, Isolation::Landlock];
 }
 
 impl fmt::Display for Isolation {

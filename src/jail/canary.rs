@@ -22,11 +22,13 @@ pub(super) fn proven(
     options: &JailOptions,
 ) -> Result<Jail, JailError> {
     let missing = |why: String| JailError::Level { level, why };
-    if level == Isolation::Full {
-        return Err(missing("limits by cgroup are not built yet".into()));
-    }
     let mut jail = start(level, python, limits, options)?.check()?;
-    let (held, through) = try_all(&jail, level)?;
+    let (mut held, mut through) = try_all(&jail, level)?;
+    if level == Isolation::Full {
+        for (name, good) in try_bounds(&jail)? {
+            if good { held.push(name.into()) } else { through.push(name.into()) }
+        }
+    }
     if let Some(first) = through.first() {
         return Err(missing(format!(
             "{} of {} canaries got through, {first} among them",
@@ -66,12 +68,32 @@ fn mechanisms(level: Isolation) -> Vec<String> {
         let user = if rustix::process::geteuid().is_root() { "a user for each slot" } else { "user namespace" };
         parts.extend(["pid, mount, network, ipc and uts namespaces", user].map(str::to_owned));
     }
+    if level == Isolation::Full {
+        parts.push("a cgroup for each program".into());
+    }
     parts.push("no capabilities".into());
     if abi > 0 {
         parts.push(format!("Landlock ABI {abi}"));
     }
     parts.extend(["seccomp", "rlimits"].map(str::to_owned));
     parts
+}
+
+/// Whether the whole of a program is bounded where no look at its processes could tell: by memory that is in none of them,
+/// and by forks that are over before anybody counts.
+fn try_bounds(jail: &Jail) -> Result<[(&'static str, bool); 2], JailError> {
+    let ends_by = |source: &str, limits: &Limits, verdict| {
+        Ok::<_, JailError>(jail.run_source(source, None, limits)?.0.verdict == verdict)
+    };
+    let memory = Limits { memory_bytes: 256 << 20, file_bytes: 512 << 20, ..jail.limits.clone() };
+    let files = "file = open('file', 'wb')\nfor _ in range(320):\n    file.write(bytes(1 << 20))\n";
+    let processes = Limits { processes: 8, ..jail.limits.clone() };
+    let forks = "import os\nfor _ in range(12):\n    try:\n        if os.fork() == 0:\n            os.read(0, 1)\n            \
+                 os._exit(0)\n    except OSError:\n        pass\n";
+    Ok([
+        ("memory in no process", ends_by(files, &memory, Verdict::MemoryLimit)?),
+        ("forks in a moment", ends_by(forks, &processes, Verdict::ProcessLimit)?),
+    ])
 }
 
 /// The names of the canaries that were held, and of those that got through.

@@ -2,13 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use super::Limits;
 use super::census::Proc;
+use super::cgroup::Cgroup;
 use super::drain::Drain;
+use super::folder;
 use super::start::{Finish, Starter};
 use super::sys;
 use super::vigil::{GRACE, Lost, Sight, Surroundings};
@@ -38,6 +43,9 @@ pub(super) struct Running {
 pub(super) struct Cell {
     running: Running,
     pub(super) drain: Drain,
+    cgroup: Option<Rc<Cgroup>>,
+    /// Its folder, where nothing else bounds what lies there.
+    folder: Option<PathBuf>,
     /// The limit of ours that it reached.
     pub(super) stop: Option<Stop>,
     /// When its first process was seen to have ended.
@@ -52,11 +60,13 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(running: Running, drain: Drain) -> Cell {
+    pub(super) fn new(running: Running, drain: Drain, cgroup: Option<Rc<Cgroup>>, folder: Option<PathBuf>) -> Cell {
         let first = (!running.init).then(|| running.pid.as_raw_pid());
         Cell {
             running,
             drain,
+            cgroup,
+            folder,
             stop: None,
             ended: None,
             killed: None,
@@ -109,14 +119,18 @@ impl Cell {
         self.running.pid.as_raw_pid()
     }
 
-    /// Counts its processes and reads its processor time.
-    pub(super) fn count(&mut self, around: &Surroundings) {
+    /// Counts its processes and files and reads its processor time.
+    pub(super) fn count(&mut self, around: &Surroundings) -> io::Result<()> {
+        let refused = self.refused()?;
         let census = around.proc.census(self.running.pid.as_raw_pid(), self.running.init);
         self.first = self.first.or(census.first);
         if let Some(stat) = self.first.and_then(|first| around.proc.stat(first)) {
             self.cpu = self.cpu.max(stat.cpu());
         }
+        let limits = around.limits;
+        let holds = |folder: &PathBuf| folder::holds_more(folder, limits.folder_bytes(), Limits::FILES);
         self.stop = match () {
+            () if refused.is_some() => refused,
             () if self.cpu >= around.limits.cpu => Some(Stop::Cpu),
             () if census.tasks > around.limits.processes => Some(Stop::Processes),
             // The kernel bounds the address space of each; here it is all together. One alone needs no second look.
@@ -126,9 +140,16 @@ impl Cell {
             {
                 Some(Stop::Memory)
             }
-            () => return,
+            () if self.folder.as_ref().is_some_and(holds) => Some(Stop::Files),
+            () => return Ok(()),
         };
         self.kill();
+        Ok(())
+    }
+
+    /// The limit of its cgroup that it has reached.
+    pub(super) fn refused(&self) -> io::Result<Option<Stop>> {
+        self.cgroup.as_ref().map_or(Ok(None), |cgroup| cgroup.reached())
     }
 
     /// Looks how far it is. `watched` are the first processes of all that are watched together.
@@ -193,17 +214,25 @@ impl Cell {
     }
 }
 
-/// What was left behind: we are the reaper of all descendants.
+/// What was left behind: we are the reaper of all descendants. With each that is reaped, its children come to us, so that
+/// only a list of which nobody was reaped is whole.
 fn others(proc: &Proc, starter: &Starter, watched: &[i32]) -> Vec<Pid> {
-    let mut alive = Vec::new();
-    for pid in proc.children(rustix::process::getpid().as_raw_pid()) {
-        if watched.contains(&pid) || starter.owns(pid) {
-            continue;
+    loop {
+        let mut alive = Vec::new();
+        let mut reaped = false;
+        for pid in proc.children(rustix::process::getpid().as_raw_pid()) {
+            if watched.contains(&pid) || starter.owns(pid) {
+                continue;
+            }
+            let Some(id) = Pid::from_raw(pid) else { continue };
+            match sys::reap(Some(id), false) {
+                Ok(None) => alive.push(id),
+                Ok(Some(_)) => reaped = true,
+                Err(_) => {}
+            }
         }
-        let Some(id) = Pid::from_raw(pid) else { continue };
-        if let Ok(None) = sys::reap(Some(id), false) {
-            alive.push(id);
+        if !reaped {
+            return alive;
         }
     }
-    alive
 }

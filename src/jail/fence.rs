@@ -15,9 +15,11 @@ use super::view::{self, View};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::json;
 
+use super::cgroup::Cgroup;
 use super::folder::Folder;
 use super::sys::{self, SingleThreaded};
 use super::{Isolation, Limits, Python};
@@ -31,6 +33,7 @@ pub(super) struct Ground {
     mount: Option<OwnedFd>,
     ruleset: Option<OwnedFd>,
     folder: Option<Folder>,
+    cgroup: Option<Rc<Cgroup>>,
 }
 
 /// Where a program's own file system is, in its view.
@@ -38,7 +41,14 @@ const BOX: &str = "/box";
 
 impl Ground {
     fn of_folder(folder: Folder) -> Ground {
-        Ground { home: folder.path().to_owned(), uid: None, mount: None, ruleset: None, folder: Some(folder) }
+        Ground {
+            home: folder.path().to_owned(),
+            uid: None,
+            mount: None,
+            ruleset: None,
+            folder: Some(folder),
+            cgroup: None,
+        }
     }
 
     /// Its working folder.
@@ -51,9 +61,21 @@ impl Ground {
         self.uid
     }
 
-    /// What the interpreter that waits must be handed: the file system and the ruleset, where there are such.
+    /// What the interpreter that waits must be handed: the cgroup's doors, the file system and the ruleset, where there
+    /// are such.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.mount.iter().chain(&self.ruleset).map(AsFd::as_fd)
+        let doors = self.cgroup.iter().flat_map(|cgroup| cgroup.doors());
+        doors.chain(self.mount.iter().chain(&self.ruleset).map(AsFd::as_fd))
+    }
+
+    /// The program's cgroup, at a level with one.
+    pub(super) fn cgroup(&self) -> Option<&Rc<Cgroup>> {
+        self.cgroup.as_ref()
+    }
+
+    /// Its folder, where no file system of its own bounds what lies there.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(Folder::path)
     }
 
     /// Removes it, once nothing is left of the program.
@@ -81,9 +103,6 @@ const KNOWN: ABI = ABI::V6;
 /// What the kernel must know where Landlock is all there is: signals and abstract sockets stay inside.
 const ALONE: i32 = 6;
 
-/// Inodes of a program's file system.
-const INODES: u64 = 16 << 10;
-
 /// What holds the programs of one slot.
 #[derive(Debug)]
 pub(super) struct Fence {
@@ -92,6 +111,8 @@ pub(super) struct Fence {
     view: Option<View>,
     /// The users of the slot's programs, when we may choose.
     first_uid: Option<u32>,
+    /// The cgroups of a candidate and of its judge.
+    cgroups: Vec<Rc<Cgroup>>,
     temp: PathBuf,
     /// Files and folders outside that a program may read, or write.
     readable: Vec<PathFd>,
@@ -100,12 +121,19 @@ pub(super) struct Fence {
 
 impl Fence {
     /// Brings this process, a slot's, to where it can start programs at `level`.
-    pub(super) fn raise(level: Isolation, python: &Python, temp: &Path, slot: u32) -> Result<Fence, String> {
+    pub(super) fn raise(
+        single: SingleThreaded,
+        level: Isolation,
+        python: &Python,
+        temp: &Path,
+        slot: u32,
+    ) -> Result<Fence, String> {
         let mut fence = Fence {
             level,
             filters: if level == Isolation::None { Vec::new() } else { filter::filters(level)? },
             view: None,
             first_uid: None,
+            cgroups: Vec::new(),
             temp: temp.to_owned(),
             readable: Vec::new(),
             writable: Vec::new(),
@@ -126,7 +154,12 @@ impl Fence {
                 fence.writable = opened(&view::DEVICES);
             }
             Isolation::Namespaces | Isolation::Full => {
-                let view = View::enter(python, temp)?;
+                if level == Isolation::Full {
+                    // While we still see where they are made.
+                    let made = (0..2).map(|cell| Cgroup::make(slot, cell).map(Rc::new));
+                    fence.cgroups = made.collect::<Result<_, _>>()?;
+                }
+                let view = View::enter(single, python, temp)?;
                 if view.root() {
                     fence.first_uid = Some(uid(slot));
                 }
@@ -157,10 +190,14 @@ impl Fence {
             }
             return Ok(ground);
         }
+        let cgroup = self.cgroups.get(cell as usize).cloned();
+        if let Some(cgroup) = &cgroup {
+            cgroup.limit(limits).map_err(|cause| format!("failed to limit a cgroup: {cause}"))?;
+        }
         let uid = self.first_uid.map(|first| first + cell);
         let mount = self.mount(uid, limits).map_err(|cause| format!("failed to make a tmpfs: {cause}"))?;
         let ruleset = self.ruleset(&mount)?;
-        Ok(Ground { home: Path::new(BOX).join("home"), uid, mount: Some(mount), ruleset, folder: None })
+        Ok(Ground { home: Path::new(BOX).join("home"), uid, mount: Some(mount), ruleset, folder: None, cgroup })
     }
 
     /// An empty file system that is mounted nowhere yet: `home`, and what `/tmp` and `/dev/shm` lead to. It may be
@@ -168,8 +205,8 @@ impl Fence {
     fn mount(&self, uid: Option<u32>, limits: &Limits) -> io::Result<OwnedFd> {
         use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount, fsopen};
         let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, c"size", limits.file_bytes.saturating_mul(2).to_string())?;
-        fsconfig_set_string(&context, c"nr_inodes", INODES.to_string())?;
+        fsconfig_set_string(&context, c"size", limits.folder_bytes().to_string())?;
+        fsconfig_set_string(&context, c"nr_inodes", Limits::FILES.to_string())?;
         fsconfig_set_string(&context, c"mode", c"333")?;
         if let Some(uid) = uid {
             fsconfig_set_string(&context, c"uid", uid.to_string())?;
@@ -227,6 +264,9 @@ impl Fence {
     /// What the init of a sample's pid namespace does first: the rest of the sample's own world.
     pub(super) fn enter_sample(&self, ground: &Ground) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(cgroup) = &ground.cgroup {
+            cgroup.enter()?;
+        }
         sys::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)?;
         if let Some(mount) = &ground.mount {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

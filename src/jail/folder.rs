@@ -57,6 +57,29 @@ impl Folder {
     }
 }
 
+/// Whether what lies below `path` are more than `most` files and folders, or takes more than `bytes`. It may change
+/// meanwhile; what cannot be looked into counts for itself alone.
+pub(super) fn holds_more(path: &Path, bytes: u64, most: u64) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let (mut taken, mut count) = (0_u64, 0_u64);
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            taken = taken.saturating_add(metadata.blocks().saturating_mul(512));
+            count += 1;
+            if taken > bytes || count > most {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Removes everything inside `folder`, without recursion: what lies in a folder inside is moved up before that folder
 /// is removed. A program can nest folders deeper than a recursive removal has stack or descriptors for.
 fn empty(folder: &OwnedFd) -> io::Result<()> {

@@ -95,6 +95,10 @@ fn of_limits(seen: &Seen, limits: &Limits) -> Option<(Verdict, String)> {
         Stop::Memory => {
             (Verdict::MemoryLimit, format!("its processes took more than {} bytes together", limits.memory_bytes))
         }
+        Stop::Files => {
+            let (bytes, files) = (limits.folder_bytes(), Limits::FILES);
+            (Verdict::OutputLimit, format!("had files of more than {bytes} bytes together, or more than {files} files"))
+        }
         Stop::Report => (Verdict::Violation, "wrote more to the report pipe than a report has".to_owned()),
     };
     Some((verdict, detail))
@@ -319,6 +323,7 @@ mod tests {
             (Stop::Output, Verdict::OutputLimit),
             (Stop::Processes, Verdict::ProcessLimit),
             (Stop::Memory, Verdict::MemoryLimit),
+            (Stop::Files, Verdict::OutputLimit),
             (Stop::Report, Verdict::Violation),
         ] {
             check(&Seen { stop: Some(stop), ..seen(PASS) }, verdict);

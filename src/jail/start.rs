@@ -291,6 +291,7 @@ impl Zygote {
         });
         let message = serde_json::json!({
             "uid": ground.uid(), "home": ground.home(), "input": ends.input.is_some(), "rlimits": rlimits.collect::<Vec<_>>(),
+            "doors": ground.cgroup().map_or(0, |cgroup| cgroup.doors().count()),
         });
         let mut answer = [0; 4];
         let exchange = send_fds(&self.socket, message.to_string().as_bytes(), &fds)

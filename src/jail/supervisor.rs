@@ -1,10 +1,11 @@
 //! The supervisor and its slots: processes with one thread, started from the harness's own executable with nothing of
 //! its memory, environment or descriptors.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -13,6 +14,7 @@ use rustix::process::{Pid, Signal};
 use super::Start;
 use super::cell::Cell;
 use super::census::Proc;
+use super::cgroup;
 use super::drain::Drain;
 use super::fence::{Fence, Ground};
 use super::job::Job;
@@ -37,7 +39,8 @@ pub(super) fn supervise() -> ! {
             None => Ok(()),
         }
     });
-    sweep(&HashSet::new());
+    sweep(&HashMap::new());
+    cgroup::sweep(&|_| true);
     if let Err(error) = outcome {
         eprintln!("passk-jail: {error}");
         sys::leave(1);
@@ -48,8 +51,9 @@ pub(super) fn supervise() -> ! {
 fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Result<()> {
     // Every slot holds the reading end: it ends when we are gone, however we went.
     let (life, our_life) = io::pipe()?;
-    let mut slots: HashSet<i32> = HashSet::new();
+    let mut slots: HashMap<i32, u32> = HashMap::new();
     let mut number = 0;
+    cgroup::sweep(&|_| true);
     send(control, &Ok::<(), String>(()))?;
     loop {
         let mut polled = [PollFd::new(control, PollFlags::IN)];
@@ -62,7 +66,7 @@ fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Res
                         drop(our_life);
                         sys::leave(slot(single, socket, life.into(), setup, number));
                     }
-                    Some(pid) => slots.insert(pid.as_raw_pid()),
+                    Some(pid) => slots.insert(pid.as_raw_pid(), number),
                 };
                 number += 1;
             }
@@ -75,16 +79,17 @@ fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Res
         }
         if died {
             sweep(&slots);
+            cgroup::sweep(&|slot| !slots.values().any(|alive| *alive == slot));
         }
     }
 }
 
 /// Kills and reaps every descendant that is no slot of `slots` and below none.
-fn sweep(slots: &HashSet<i32>) {
+fn sweep(slots: &HashMap<i32, u32>) {
     let proc = Proc::open();
     let own = rustix::process::getpid().as_raw_pid();
     for _ in 0..5_000 {
-        let strays: Vec<i32> = proc.children(own).into_iter().filter(|pid| !slots.contains(pid)).collect();
+        let strays: Vec<i32> = proc.children(own).into_iter().filter(|pid| !slots.contains_key(pid)).collect();
         if strays.is_empty() {
             return;
         }
@@ -99,10 +104,11 @@ fn sweep(slots: &HashSet<i32>) {
 /// What a slot does until somebody it needs is gone. Returns its exit status.
 fn slot(single: SingleThreaded, socket: OwnedFd, life: OwnedFd, setup: &Setup, number: u32) -> i32 {
     let socket = UnixStream::from(socket);
-    let proc = Proc::open();
     let raised = rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| error.to_string())
-        .and_then(|()| Fence::raise(setup.level, &setup.python, &setup.temp, number));
+        .and_then(|()| Fence::raise(single, setup.level, &setup.python, &setup.temp, number));
+    // Of the pid namespace that we are in now.
+    let proc = Proc::open();
     let ready = raised.and_then(|fence| {
         let cold = Starter::cold(single, &setup.python);
         let starter = if setup.start == Start::Warm { cold.warm(&fence)? } else { cold };
@@ -205,5 +211,6 @@ fn start(
     };
     let running = starter.start(ends, &order.limits, fence, ground).map_err(Lost::Failed)?;
     let pipes = [stdout.into(), stderr.into(), report.into()];
-    Ok(Cell::new(running, Drain::new(pipes, job.input.is_some(), order.limits.output_bytes)))
+    let drain = Drain::new(pipes, job.input.is_some(), order.limits.output_bytes);
+    Ok(Cell::new(running, drain, ground.cgroup().cloned(), ground.folder().map(Path::to_owned)))
 }

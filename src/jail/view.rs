@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
-use rustix::thread::UnshareFlags;
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::{Python, sys};
+use super::Python;
+use super::sys::{self, SingleThreaded};
 
 /// Folders of the system that an interpreter needs, or that hold the tools a program may call.
 const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
@@ -67,13 +70,16 @@ pub(super) struct View {
 impl View {
     /// Brings this process into namespaces of its own, with nothing of the machine's files but what programs may see.
     /// `temp` is covered for a moment, in this process's view alone.
-    pub(super) fn enter(python: &Python, temp: &Path) -> Result<View, String> {
+    ///
+    /// Who is not root goes on as the init of a pid namespace: back to the one it came from it may not go, and between
+    /// two programs a slot goes back.
+    pub(super) fn enter(single: SingleThreaded, python: &Python, temp: &Path) -> Result<View, String> {
         let failed = |what: &'static str| move |cause: io::Error| format!("failed to {what}: {cause}");
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let new = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
         let root = uid == 0 && sys::unshare(new).is_ok();
         if !root {
-            sys::unshare(new | UnshareFlags::NEWUSER).map_err(|cause| {
+            sys::unshare(new | UnshareFlags::NEWUSER | UnshareFlags::NEWPID).map_err(|cause| {
                 format!(
                     "namespaces are refused ({cause}): run as root, or allow unprivileged user namespaces \
                      (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0; \
@@ -85,6 +91,7 @@ impl View {
                 .and_then(|()| map("uid_map", format!("{INSIDE} {uid} 1")))
                 .and_then(|()| map("gid_map", format!("{INSIDE} {gid} 1")))
                 .map_err(failed("map users into a namespace"))?;
+            become_init(single).map_err(failed("become the init of a pid namespace"))?;
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let pids = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
@@ -92,6 +99,12 @@ impl View {
         let recursive = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", recursive).map_err(|error| failed("make the mounts private")(error.into()))?;
         build(python, temp).map_err(failed("build the view of the file system"))?;
+        if !root {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None)
+                .map_err(|error| failed("mount /proc")(error.into()))?;
+            keep_rights().map_err(failed("keep the rights of a namespace"))?;
+        }
         Ok(View { root, pids })
     }
 
@@ -104,6 +117,23 @@ impl View {
     pub(super) fn pids(&self) -> BorrowedFd<'_> {
         self.pids.as_fd()
     }
+}
+
+/// Goes on as the init of the pid namespace that the next child is in. Who we were waits, and ends as we do.
+fn become_init(single: SingleThreaded) -> io::Result<()> {
+    if let Some(child) = sys::fork(single)? {
+        let ended = sys::reap(Some(child), true);
+        sys::leave(ended.is_err().into());
+    }
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Lets the interpreter that waits have the right to make and enter namespaces, which exec takes from who is not root.
+fn keep_rights() -> io::Result<()> {
+    let rights = CapabilitySet::SYS_ADMIN;
+    let sets = rustix::thread::capabilities(None)?;
+    rustix::thread::set_capabilities(None, CapabilitySets { inheritable: rights, ..sets })?;
+    Ok(rustix::thread::configure_capability_in_ambient_set(rights, true)?)
 }
 
 /// A detached copy of what lies at a path.

@@ -100,7 +100,7 @@ pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Sta
         }
         if counted.elapsed() >= CENSUS {
             for cell in cells.iter_mut().filter(|cell| cell.running()) {
-                cell.count(around);
+                cell.count(around)?;
             }
             counted = Instant::now();
         }
@@ -116,7 +116,7 @@ pub(super) fn watch(cells: &mut [Cell], around: &Surroundings, starter: &mut Sta
     }
     for cell in cells {
         cell.left_behind |= !cell.drain.all_closed() && cell.drain.excess().is_none();
-        cell.stop = cell.stop.or(cell.drain.excess());
+        cell.stop = cell.stop.or(cell.refused()?).or(cell.drain.excess());
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ pub(super) enum Stop {
     Processes,
     /// Its processes together took more memory than one may.
     Memory,
+    /// It made too many files, or too large ones.
+    Files,
     /// It wrote more to the report pipe than any report has.
     Report,
 }

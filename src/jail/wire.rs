@@ -19,7 +19,7 @@ use super::{Isolation, Limits, Python, Start};
 const MOST_BYTES: u32 = 1 << 30;
 
 /// How many descriptors one message can carry.
-pub(super) const MOST_FDS: usize = 8;
+pub(super) const MOST_FDS: usize = 12;
 
 /// The first thing a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 # for each program. What comes after `serve()` in that text is executed by the forks alone, at the same depth of the stack
 # as in an interpreter of its own.
 #
-# On descriptor 0 is a socket. A request to start is {"uid", "home", "rlimits"} with descriptors: job, stdout, stderr,
-# report, then the input, the file system and the Landlock ruleset as the flags say. The answer is the number of the new
+# On descriptor 0 is a socket. A request to start is {"uid", "home", "rlimits", "input", "doors"} with descriptors: job, stdout, stderr,
+# report, then the input, the doors of the cgroup, the file system and the Landlock ruleset as the flags say. The answer is the number of the new
 # process, or a negative errno. A request to reap is a number; the answer is 4 bytes of wait status, 8 of processor time in
 # microseconds, 1 of whether others were left. This interpreter never runs a program itself and never reads one.
 
@@ -40,9 +40,11 @@ def serve():
     control = socket.socket(fileno=os.dup(0))
     os.close(0)
     os.open("/dev/null", os.O_RDONLY)
-    space = socket.CMSG_SPACE(7 * 4)
+    space = socket.CMSG_SPACE(12 * 4)
 
-    def enter_sample(mount):
+    def enter_sample(doors, mount):
+        for door in doors:
+            os.write(door, b"0")
         must(libc.unshare(NEWNS | NEWIPC))
         must(libc.syscall(calls["move_mount"], mount, b"", -100, b"/box", 4))  # MOVE_MOUNT_F_EMPTY_PATH
         careful = 2 | 4 | 8  # MS_NOSUID | MS_NODEV | MS_NOEXEC
@@ -129,6 +131,7 @@ def serve():
         raw = ancillary[0][2]
         fds = list(struct.unpack("%di" % (len(raw) // 4), raw))
         rest = fds[4 + request["input"]:]
+        doors, rest = rest[: request["doors"]], rest[request["doors"]:]
         mount = rest.pop(0) if plan["namespaces"] else None
         ruleset = rest.pop(0) if rest else None
         status = told = None
@@ -144,7 +147,7 @@ def serve():
             try:
                 if plan["namespaces"]:
                     must(libc.prctl(1, 9, 0, 0, 0))
-                    enter_sample(mount)
+                    enter_sample(doors, mount)
                     first = os.fork()
                     if first != 0:
                         for fd in fds + [0, 1, 2, status, control.fileno(), pids]:
