@@ -192,9 +192,9 @@ pub struct SampleRecord {
     /// How its program was kept from the machine; empty in runs of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub isolation: String,
-    /// A pass that could not be judged once more apart from its tests.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub in_process: bool,
+    /// Of a pass that could not be judged once more apart from its tests: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_process: Option<String>,
     /// Why the completion ended.
     pub finish: Finish,
     /// Tokens sampled.
@@ -399,7 +399,7 @@ impl Summary {
             pass_at_k: estimates.iter().map(|(k, e)| (format!("pass@{k}"), e.mean.into())).collect(),
             intervals: estimates.iter().map(|(k, e)| (format!("pass@{k}"), vec![e.low, e.high].into())).collect(),
             verdicts,
-            in_process: judged.iter().filter(|sample| sample.in_process).count(),
+            in_process: judged.iter().filter(|sample| sample.in_process.is_some()).count(),
             duplicate_share: mean((judged.len() - distinct.len()) as f64, judged.len()),
             truncated_share: mean(truncated as f64, judged.len()),
             mean_completion_tokens: (!tokens.is_empty())

@@ -25,7 +25,7 @@ def run():
 
     write, leave, getpid, pid = posix.write, posix._exit, posix.getpid, posix.getpid()
     text, kinds, isa, trace, modules = str, type, issubclass, sys.exc_info, sys.modules
-    any_exception, failed_assert, exits = BaseException, AssertionError, SystemExit
+    any_exception, failed_assert, exits, no_syntax = BaseException, AssertionError, SystemExit, SyntaxError
     no_memory, system_error, runtime_error = MemoryError, OSError, RuntimeError
 
     pipe, given, packages = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
@@ -165,7 +165,9 @@ def run():
         else:
             code = compile(source, "<candidate>", "exec", 0, True)
     except any_exception as error:
-        report(b"syntax_error", describe(error, None))
+        # A judge has asked for names by then.
+        compiles = role == b"judge" and not isa(kinds(error), no_syntax)
+        report(verdict_of(error) if compiles else b"syntax_error", describe(error, None))
 
     verdict, detail, steps = b"passed", "", ()
     try:

@@ -3,17 +3,20 @@
 # length, then
 #
 #     questions   ["names", [...]]   ["call", n, [args, pairs]]   ["get", n, name]   ["set", n, name, [value]]
-#                 ["iter" | "next" | "len" | "bool", n]   ["item", n, [key]]
+#                 ["iter" | "next" | "len" | "bool" | "str" | "repr", n]   ["item", n, [key]]
+#                 ["two", n, operator, [other]], where the other stays there too
 #     answers     ["is", value, changes]   ["raises", name, args, changes]   ["no", why]
 #
 # Values are None, bool, int, float and str as they are, and a list with a tag for the rest: "l" list, "t" tuple, "d" dict
 # (keys and values in turn), "e" set, "f" frozenset, "b" bytes, "c" complex, "i" large int, "q" Fraction, "m" Decimal,
+# "y" a builtin class, "o" something of the standard library that can be equal to what tests hold (MADE),
 # "h" something that stays where it is, known by a number, "r" a list, dict or set of this frame met before, "a" one of the
 # question's, which is how an argument comes back as itself. `changes` has the new contents of the question's lists,
 # dicts and sets that are not as they were.
 #
 # The judge builds values of exactly these types and nothing else, whatever the frame says; what it cannot read ends it.
-# Nothing that it compares is ever asked of the other side: what stays there is equal to itself alone.
+# Nothing is ever compared over there but two things that stay there: to all else they are unequal. So no value that a
+# test expects reaches the candidate, and none of its answers is more than a value.
 
 import builtins
 
@@ -29,11 +32,11 @@ class split:
     LARGE = 1 << 63
     PLAIN = frozenset((type(None), bool, int, float, str))
     SIMPLE = PLAIN - {int}
-    ERRORS = {
-        name: value
-        for name, value in vars(builtins).items()
-        if isinstance(value, type) and issubclass(value, BaseException) and value.__name__ == name
+    CLASSES = {
+        name: value for name, value in vars(builtins).items() if isinstance(value, type) and value.__name__ == name
     }
+    ERRORS = {name: value for name, value in CLASSES.items() if issubclass(value, BaseException)}
+    TWO = "eq ne lt le gt ge add sub mul truediv floordiv mod matmul and or xor".split()
 
     class Uncrossable(Exception):
         """A value that no frame can hold."""
@@ -70,6 +73,8 @@ class split:
             return ["b", value.decode("latin-1")]
         if kind is complex:
             return ["c", value.real, value.imag]
+        if kind is type and self.CLASSES.get(value.__name__) is value:
+            return ["y", value.__name__]
         modules = self.sys.modules
         if "fractions" in modules and kind is modules["fractions"].Fraction:
             return ["q", hex(value.numerator), hex(value.denominator)]
@@ -129,6 +134,10 @@ class split:
             from decimal import Decimal
 
             return Decimal(items[0])
+        if tag == "y" and kinds == [str]:
+            return self.CLASSES[items[0]]
+        if tag == "o" and kinds and kinds[0] is str:
+            return self.made_of(items[0], *self.unpack_all(items[1:], made, given, far, depth))
         if kinds == [int] and items[0] >= 0:
             if tag == "h":
                 return far(items[0])
@@ -143,6 +152,52 @@ class split:
         if self.PLAIN.issuperset(map(type, items)):
             return items
         return [self.unpack(item, made, given, far, depth + 1) for item in items]
+
+    def made_of(kind, *parts):
+        """The value of the standard library's that was parted so by `parted`."""
+        from collections import deque, namedtuple
+        from datetime import date, datetime, timedelta
+
+        if kind == "namedtuple":
+            name, fields, *values = parts
+            return namedtuple(name, fields)(*values)
+        if kind == "deque":
+            return deque(parts)
+        if kind == "keys":
+            return dict.fromkeys(parts).keys()
+        if kind == "values":
+            return dict(enumerate(parts)).values()
+        if kind == "items":
+            return dict(parts).items()
+        return {"range": range, "bytearray": bytearray, "date": date, "datetime": datetime, "timedelta": timedelta}[kind](
+            *parts
+        )
+
+    def parted(value):
+        """What `made_of` makes an equal of; None of anything else."""
+        kind, modules = type(value), split.sys.modules
+        fields = getattr(kind, "_fields", None)
+        if issubclass(kind, tuple) and type(fields) is tuple and len(fields) == tuple.__len__(value):
+            return ["namedtuple", kind.__name__, list(fields), *tuple.__iter__(value)]
+        if kind is range:
+            return ["range", value.start, value.stop, value.step]
+        if kind is bytearray and len(value) <= split.MOST_BYTES >> 2:
+            return ["bytearray", bytes(value)]
+        for name, view in (("keys", {}.keys()), ("values", {}.values()), ("items", {}.items())):
+            if kind is type(view):
+                return [name, *value]
+        if "collections" in modules and kind is getattr(modules["collections"], "deque", None):
+            return ["deque", *value]
+        dates = modules.get("datetime")
+        if dates is not None:
+            if kind is dates.date:
+                return ["date", value.year, value.month, value.day]
+            if kind is dates.timedelta:
+                return ["timedelta", value.days, value.seconds, value.microseconds]
+            if kind is dates.datetime and value.tzinfo is None:
+                day = [value.year, value.month, value.day]
+                return ["datetime", *day, value.hour, value.minute, value.second, value.microsecond]
+        return None
 
     def dump(message):
         self = split
@@ -187,7 +242,15 @@ class split:
         kept, numbers = [], {}
 
         def keep(value, seen, depth):
-            """Subclasses of plain types cross as what they hold; everything else stays."""
+            """Subclasses of plain types cross as what they hold, and numpy's numbers too; everything else stays."""
+            parts = self.parted(value)
+            if parts is not None:
+                return ["o", *self.pack_all(parts, seen, keep, depth)]
+            numpy = self.sys.modules.get("numpy")
+            if numpy is not None and isinstance(value, numpy.generic):
+                plain = value.item()
+                if type(plain) in self.PLAIN or type(plain) is complex:
+                    return self.pack(plain, seen, keep, depth)
             kinds = type(value).__mro__
             for base, plain in (
                 (int, int.__pos__),
@@ -227,7 +290,7 @@ class split:
             if op == "names":
                 return {name: namespace[name] for name in target if name in namespace}
             at = kept[target]
-            if op in ("call", "set", "item"):
+            if op in ("call", "set", "item", "two"):
                 sent = self.unpack(question[-1], given, None, kept.__getitem__)
             if op == "call":
                 before.extend(contents(container) for container in given)
@@ -239,7 +302,9 @@ class split:
                 return setattr(at, question[2], sent[0])
             if op == "item":
                 return at[sent[0]]
-            return {"iter": iter, "next": next, "len": len, "bool": bool}[op](at)
+            if op == "two":
+                return operators[question[2]](at, sent[0])
+            return {"iter": iter, "next": next, "len": len, "bool": bool, "str": str, "repr": repr}[op](at)
 
         def changes(given, seen):
             changed = []
@@ -249,8 +314,10 @@ class split:
                     changed.append([number, self.pack_all(new, seen, keep, 0)])
             return changed
 
-        from operator import is_ as same
+        import operator
 
+        operators = {name: getattr(operator, "__%s__" % name) for name in self.TWO}
+        same = operator.is_
         while True:
             question = self.receive(channel)
             if question is None:
@@ -281,12 +348,12 @@ class split:
 
     # --- the judge's side
 
-    # Tests that look at more than what is returned: at the candidate's code, its printing, its files, its threads. What
-    # they would see is in the other interpreter.
+    # Tests that look at more than what is returned: at the candidate's code, its printing, its files, its threads, what it
+    # has set for all. What they would see is in the other interpreter.
     WHOLE = frozenset(
         "inspect asyncio await globals locals vars dir stdin stdout stderr redirect_stdout redirect_stderr patch"
         " mock monkeypatch capsys open os pathlib tempfile subprocess threading multiprocessing gc settrace seed"
-        " setrecursionlimit signal weakref pickle".split()
+        " setrecursionlimit signal weakref pickle Decimal getcontext __doc__ __name__ __file__ __annotations__".split()
     )
     # What the tests may ask of a function or class of the candidate, and no plain value can answer.
     PRIVATE = frozenset("__name__ __qualname__ __code__ __annotations__ __defaults__ __kwdefaults__ __wrapped__".split())
@@ -428,6 +495,17 @@ class split:
             def __bool__(self):
                 return ask("bool", numbers[id(self)])
 
+            def __str__(self):
+                return ask("str", numbers[id(self)])
+
+            def __repr__(self):
+                return ask("repr", numbers[id(self)])
+
+            def __enter__(self):
+                whole("the tests enter a context of the candidate's")
+
+            __exit__ = __enter__
+
             def __instancecheck__(self, value):
                 whole("the tests ask for a class of the candidate's")
 
@@ -438,6 +516,18 @@ class split:
 
             __copy__ = __reduce_ex__ = __deepcopy__
 
+        def two(name):
+            def asked(self, other):
+                if type(other) is not Far:
+                    return NotImplemented
+                question, sent = pack([other])
+                return ask("two", numbers[id(self)], name, question, sent=sent)
+
+            return asked
+
+        for name in self.TWO:
+            setattr(Far, "__%s__" % name, two(name))
+        Far.__hash__ = object.__hash__
         stands, numbers = {}, {}
 
         def far(number):

@@ -50,16 +50,19 @@ pub(super) fn judge(
     let jobs = [job(Role::Candidate, candidate.into())?, job(Role::Judge, asking)?];
     let [candidate, asking] = jail.execute_pair(&jobs, &limits)?;
     let not_begun = |cause| JailError::NotBegun { path: jail.python.path.clone(), cause };
-    let of_candidate = judge::judge(&candidate.seen, &limits, &jobs[0].nonce, &candidate.home).map_err(not_begun)?;
     Ok(match judge::asked(&asking.seen, &limits, &jobs[1].nonce, &asking.home).map_err(not_begun)? {
         Asked::Whole(why) => Finding::Whole(why),
-        // How it ended cannot be told from how it was ended, once nobody asked it any more.
-        Asked::Gone => Finding::Differs(match of_candidate.verdict {
-            Verdict::Passed | Verdict::EarlyExit | Verdict::Signal => {
-                Judgement::new(Verdict::EarlyExit, "ended before it had answered")
-            }
-            _ => of_candidate,
-        }),
+        // Only here does it matter how the candidate ended; who was not asked may not even have begun.
+        Asked::Gone => {
+            let ended = judge::judge(&candidate.seen, &limits, &jobs[0].nonce, &candidate.home).map_err(not_begun)?;
+            Finding::Differs(match ended.verdict {
+                // How it ended cannot be told from how it was ended, once nobody asked it any more.
+                Verdict::Passed | Verdict::EarlyExit | Verdict::Signal => {
+                    Judgement::new(Verdict::EarlyExit, "ended before it had answered")
+                }
+                _ => ended,
+            })
+        }
         Asked::Judged(Judgement { verdict: Verdict::Passed, .. }) => Finding::Same,
         Asked::Judged(judgement) => Finding::Differs(judgement),
     })

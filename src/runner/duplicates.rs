@@ -18,12 +18,12 @@ pub(super) struct Judged {
     pub(super) traceback: Vec<String>,
     pub(super) partial: Option<f64>,
     pub(super) plus: Option<Verdict>,
-    pub(super) in_process: bool,
+    pub(super) in_process: Option<String>,
 }
 
 impl Judged {
     pub(super) fn new(base: Judgement, plus: Option<Judgement>) -> Judged {
-        let in_process = base.in_process.is_some() || plus.as_ref().is_some_and(|plus| plus.in_process.is_some());
+        let in_process = base.in_process.or_else(|| plus.as_ref()?.in_process.clone());
         Judged {
             in_process,
             verdict: base.verdict,
@@ -43,7 +43,7 @@ impl From<&SampleRecord> for Judged {
             traceback: record.traceback.clone(),
             partial: record.partial,
             plus: record.plus,
-            in_process: record.in_process,
+            in_process: record.in_process.clone(),
         }
     }
 }

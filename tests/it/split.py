@@ -2,7 +2,11 @@
 import random, sys
 
 dice = random.Random(int(sys.argv[1]))
-KINDS = {type(None), bool, int, float, str, list, tuple, dict, set, frozenset, bytes, complex}
+from collections import deque
+from datetime import date, datetime, timedelta
+
+KINDS = {type(None), bool, int, float, str, list, tuple, dict, set, frozenset, bytes, complex, type, range, bytearray, deque}
+KINDS |= {date, datetime, timedelta, type({}.keys()), type({}.values()), type({}.items())}
 ATOMS = [None, True, 0, -1, 2**63, 2**70, 1.5, float("inf"), "", "é\ud800", b"\xff", 1j, 10**400]
 
 
@@ -32,7 +36,10 @@ def look(found, seen):
     if id(found) in seen:
         return
     seen.add(id(found))
-    assert type(found) in KINDS or type(found) is Far or type(found).__name__ in ("Fraction", "Decimal"), type(found)
+    known = type(found) in KINDS or type(found) is Far or type(found).__name__ in ("Fraction", "Decimal")
+    assert known or issubclass(type(found), tuple) and hasattr(found, "_fields"), type(found)
+    if type(found) in (type, range, bytearray):
+        return
     for part in [*found, *found.values()] if type(found) is dict else found if hasattr(found, "__iter__") else ():
         if type(part) is not str:
             look(part, seen)
@@ -45,7 +52,8 @@ def refuse(found, seen, depth):
 def damaged(frame):
     frame = bytearray(frame)
     pieces = [b"[", b"]", b",", b'"l"', b'["h",0]', b'["r",0]', b'["a",0]', b'["d",', b'["e",["l"]]', b'["q","1","0"]', b"NaN",
-              b'["i","zz"]', b'["f",', b"{}", b'["m","x"]', b"-1", b'["c",1,2]', b'["b","\xc4\x80"]', b"\xff", b"null"]
+              b'["i","zz"]', b'["f",', b"{}", b'["m","x"]', b"-1", b'["y","int"]', b'["o","keys",1,"x"]', b'["o","range",3]',
+              b'["o","namedtuple","P",["l","x"],1]', b'["o","date",1,1,1]', b'["o","eval","1"]', b'["c",1,2]', b'["b","\xc4\x80"]', b"\xff", b"null"]
     for _ in range(dice.randrange(1, 4)):
         at = dice.randrange(len(frame) + 1)
         what = dice.random()
@@ -67,7 +75,7 @@ for _ in range(int(sys.argv[2])):
     given = [[1], {2: 3}, {4}]
     try:
         read = split.unpack(split.json.loads(damaged(frame).decode("utf-8", "surrogatepass")), [], given, lambda _: Far())
-    except (ValueError, TypeError, IndexError, RecursionError, ArithmeticError, split.Broken):
+    except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError, split.Broken):
         continue
     look(read, set())
     built += 1

@@ -111,9 +111,40 @@ fn plain_values_cross_as_they_are() {
     check(same, "x = c(float('nan'))[0][0]\nassert x != x", Same);
     check(
         same,
-        "from fractions import Fraction\nfrom decimal import Decimal\nassert c(Fraction(1, 3), Decimal('1.50'))[0] == (Fraction(1, 3), Decimal('1.50'))",
+        "from fractions import Fraction\nassert c(Fraction(1, 3))[0] == (Fraction(1, 3),)\nassert c(int, [str])[0] == (int, [str])",
         Same,
     );
+    check("from decimal import Decimal\ndef f():\n    return Decimal('1.50')", "assert c() == 1.5", Same);
+}
+
+/// Whoever returns one of these is right wherever its equal is.
+#[test]
+fn what_can_equal_a_plain_value_crosses_as_its_equal() {
+    for (returned, tests) in [
+        ("range(3)", "assert c() == range(3) and list(c()) == [0, 1, 2]"),
+        ("bytearray(b'a')", "assert c() == b'a'"),
+        ("collections.deque([1, [2]])", "import collections\nassert c() == collections.deque([1, [2]])"),
+        ("{'b': 1, 'a': 2}.keys()", "assert c() == {'a', 'b'} and list(c()) == ['b', 'a']"),
+        ("{'a': 1}.items()", "assert c() == {('a', 1)}"),
+        ("{'a': 1}.values()", "assert list(c()) == [1]"),
+        ("datetime.date(2020, 2, 29)", "import datetime\nassert c() == datetime.date(2020, 2, 29)"),
+        ("datetime.datetime(2020, 2, 29, 1)", "import datetime\nassert c().hour == 1 and c().year == 2020"),
+        ("datetime.timedelta(1, 2)", "import datetime\nassert c() == datetime.timedelta(1, 2)"),
+        ("collections.namedtuple('P', 'x y')(1, 'b')", "assert c().y == 'b' and c() == (1, 'b')"),
+    ] {
+        check(&format!("import collections, datetime\ndef f():\n    return {returned}"), tests, Same);
+    }
+    let numbers = "try:\n    import numpy\n    make = numpy.int64\nexcept ImportError:\n    make = int\n";
+    check(&format!("{numbers}def f(x):\n    return [make(x)]"), "assert c(3) == [3]", Same);
+}
+
+#[test]
+fn two_things_of_the_candidate_s_are_compared_by_it() {
+    let class = "class V:\n    def __init__(self, x):\n        self.x = x\n    def __eq__(self, other):\n        return self.x == other.x\n    \
+                 def __lt__(self, other):\n        return self.x < other.x\n    def __add__(self, other):\n        \
+                 return V(self.x + other.x)\n    def __repr__(self):\n        return f'V({self.x})'\ndef f(x):\n    return V(x)";
+    check(class, "assert c(1) == c(1) and c(1) < c(2) and sorted([c(2), c(1)])[0] == c(1)", Same);
+    check(class, "assert c(1) + c(2) == c(3) and str(c(1)) == 'V(1)' and f'{c(2)!r}' == 'V(2)'", Same);
 }
 
 #[test]
@@ -232,7 +263,14 @@ fn what_cannot_cross_is_judged_whole() {
         "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as out:\n    c()\nassert out.getvalue() == 'x\\n'",
         Whole("the tests use redirect_stdout"),
     );
-    check("def f():\n    return 1", "assert c.__name__ == 'f'", Whole("the tests read __name__"));
+    check("def f():\n    return 1", "assert c.__name__ == 'f'", Whole("the tests use __name__"));
+    check("def f():\n    return 1", "assert getattr(c, '__code__')", Whole("the tests read __code__"));
+    check("'''Words.'''\ndef f():\n    return 1", "assert c() and __doc__ == 'Words.'", Whole("the tests use __doc__"));
+    check(
+        "from contextlib import contextmanager\n@contextmanager\ndef f():\n    yield 1",
+        "with c() as x:\n    assert x == 1",
+        Whole("the tests enter a context of the candidate's"),
+    );
     check(
         "class E(Exception):\n    pass\ndef f():\n    raise E",
         "try:\n    c()\nexcept E:\n    pass",
@@ -267,6 +305,26 @@ fn no_answer_is_believed_beyond_its_value() {
         "assert c(1) == 2",
         wrong(),
     );
+    // What a test expects is not handed to whoever would only have to say that it is close.
+    check(
+        "class Near(float):\n    def __sub__(self, other):\n        return 0\ndef f(x):\n    return Near(x)",
+        "assert abs(c(1) - 2) < 1e-6",
+        Differs(Verdict::WrongAnswer, ""),
+    );
+    for operator in ["__sub__", "__rsub__", "__lt__", "__mod__", "__contains__", "__xor__"] {
+        check(
+            &format!("class Yes:\n    def {operator}(self, other):\n        return True\ndef f(x):\n    return Yes()"),
+            match operator {
+                "__sub__" => "assert c(1) - 2",
+                "__rsub__" => "assert 2 - c(1)",
+                "__lt__" => "assert c(1) < 2",
+                "__mod__" => "assert c(1) % 2",
+                "__xor__" => "assert c(1) ^ 2",
+                _ => "assert 2 in c(1)",
+            },
+            Differs(Verdict::Exception, "TypeError"),
+        );
+    }
     // Reads the right answer from the frame that asks, and where there is none, says so.
     check(
         "import sys\ndef f(x):\n    return max(k for k in sys._getframe(1).f_code.co_consts if type(k) is int)",

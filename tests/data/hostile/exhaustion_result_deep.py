@@ -1,6 +1,5 @@
 # Returns a list in a list in a list, deeper than anyone can follow.
-# expect: disputed | exception | signal | memory_limit
-# expect whole: wrong_answer
+# expect: wrong_answer
 # entry: deep
 def deep(n):
     x = []
