@@ -203,27 +203,31 @@ fn bench_gpu(
     }
     let text = format!("{}\n", serde_json::to_string_pretty(&outcome)?);
     std::fs::write(json, text).with_context(|| format!("failed to write `{}`", json.display()))?;
-    println!("{}", json.display());
+    print(&format!("{}\n", json.display()))?;
     Ok(if outcome.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn jail(start: jail::Start, json: bool) -> Result<ExitCode> {
     let survey = jail::survey(&jail::Python::find()?, start)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&survey)?);
+        print(&format!("{}\n", serde_json::to_string_pretty(&survey)?))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("python      {} {} ({start})", survey.python.path.display(), survey.python.version);
+    let python = &survey.python;
+    let mut text = format!("python      {} {} ({start})\n", python.path.display(), python.version);
     for level in &survey.levels {
         let name = level.level.to_string();
-        if level.holds {
-            println!("{name:<12}holds: {} canaries held", level.score());
-            println!("            {}", level.mechanisms.join(", "));
-        } else {
-            println!("{name:<12}does not hold: {}", level.missing.join(", "));
-        }
+        text += &match level.holds {
+            true => format!(
+                "{name:<12}holds: {} canaries held\n            {}\n",
+                level.score(),
+                level.mechanisms.join(", ")
+            ),
+            false => format!("{name:<12}does not hold: {}\n", level.missing.join(", ")),
+        };
     }
-    println!("none        needs --isolation none --i-understand-that-generated-code-runs-as-me");
+    text += "none        needs --isolation none --i-understand-that-generated-code-runs-as-me\n";
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,14 +245,11 @@ fn fetch(name: &str, storage: &Path) -> Result<ExitCode> {
         let fetched = fetcher.fetch(source, storage, &mut |progress| bar.draw(progress));
         bar.clear();
         match fetched {
-            Ok(Fetched { path, rows, pinned: true, .. }) => {
-                println!("{}: {rows} tasks in {}", source.name, path.display())
+            Ok(Fetched { path, rows, sha256, pinned, .. }) => {
+                let unpinned = format!("; no digest is pinned for this file, its sha256 is {sha256}");
+                let unpinned = if pinned { "" } else { &unpinned };
+                print(&format!("{}: {rows} tasks in {}{unpinned}\n", source.name, path.display()))?;
             }
-            Ok(Fetched { path, rows, sha256, .. }) => println!(
-                "{}: {rows} tasks in {}; no digest is pinned for this file, its sha256 is {sha256}",
-                source.name,
-                path.display()
-            ),
             // Of all, one that cannot be had keeps nobody from the others.
             Err(error) if wanted.len() > 1 => {
                 eprintln!("error: {}: {error}", source.name);
