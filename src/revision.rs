@@ -34,6 +34,7 @@ const SOURCES: &[&str] = &[
     include_str!("jail/view.rs"),
     include_str!("jail/vigil.rs"),
     include_str!("jail/wire.rs"),
+    include_str!("jail/cgroup.rs"),
     include_str!("jail/zygote.py"),
     include_str!("jail/folder.rs"),
     include_str!("jail/group.rs"),
