@@ -119,7 +119,7 @@ impl Place {
 
     fn start(&self) -> Child {
         let mut command = Command::new(&self.passk);
-        command.args(EVALUATE).current_dir(self.folder.path());
+        command.args(EVALUATE).current_dir(self.folder.path()).env_remove("PASSK_STORAGE");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
