@@ -43,13 +43,12 @@
 //!
 //! # What it does not hold
 //! Without the second judging, or where it cannot be had, a program written against this very runner can forge a report
-//! from inside the interpreter. At [`Isolation::None`] the two interpreters can reach into each other. At `landlock` the
-//! machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail there with a
-//! `PermissionError`, and the processes of our user are counted together by the kernel. No level bounds memory that is
-//! in no process, beyond the size of the program's own file system. At [`Isolation::None`] the program runs as us: it
-//! can read and write our files, use the network, and signal our other processes; a daemon that calls `setsid` and closes
-//! every descriptor outlives it unseen; the processor and memory limits hold for each of its processes, not for their
-//! sum.
+//! from inside the interpreter. Below `full` nothing bounds memory that is in no process, beyond the size of the program's
+//! files. At `landlock` the machine's one `/dev/shm` is closed, so that multiprocessing's locks, queues and pools fail
+//! there with a `PermissionError`, and the processes of our user are counted together by the kernel. At
+//! [`Isolation::None`] the program runs as us: it can read and write our files, use the network, and signal our other
+//! processes, the other of the two interpreters among them; a daemon that calls `setsid` and closes every descriptor
+//! outlives it unseen; the processor and memory limits hold for each of its processes, not for their sum.
 
 #[cfg(target_os = "linux")]
 mod canary;
@@ -62,6 +61,7 @@ mod cgroup;
 #[cfg(target_os = "linux")]
 mod client;
 mod drain;
+mod error;
 #[cfg(target_os = "linux")]
 mod fence;
 #[cfg(target_os = "linux")]
@@ -73,6 +73,7 @@ mod job;
 mod judge;
 mod proc;
 mod python;
+mod settings;
 mod spawn;
 mod split;
 #[cfg(target_os = "linux")]
@@ -91,20 +92,15 @@ mod watch;
 #[cfg(target_os = "linux")]
 mod wire;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-
+pub use self::error::JailError;
 pub use self::python::Python;
+pub use self::settings::{Isolation, JailOptions, Limits, Start};
 pub use self::survey::{LevelReport, Survey, survey};
 
 use self::folder::Folder;
@@ -112,224 +108,6 @@ use self::job::{Job, Role};
 use self::split::Finding;
 use crate::program::{Program, Tests};
 use crate::verdict::{Judgement, Verdict};
-
-/// What one program may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Processor time of its first process: the clock of the verdict. The start of the interpreter (some 15 ms) is
-    /// part of it. Every process it starts has as much for itself, and on macOS the first one too, in whole seconds.
-    pub cpu: Duration,
-    /// Time on the wall: the backstop for programs that sleep or block.
-    pub wall: Duration,
-    /// Address space of each of its processes. Not held on macOS.
-    pub memory_bytes: u64,
-    /// Bytes on stdout and stderr together.
-    pub output_bytes: u64,
-    /// Size of each file it writes; all of them together may have twice as much.
-    pub file_bytes: u64,
-    /// Processes and threads in its group, itself included. Counted ten times a second, so that shorter peaks go
-    /// unseen; not held on macOS. `RLIMIT_NPROC` is left alone on purpose: it does not bind root, and for others it
-    /// counts everything that the user runs, so that one program's limit would hang on the next one's appetite.
-    pub processes: u64,
-}
-
-impl Limits {
-    /// The limits that go with `cpu`: three times as long on the wall and at least 5 s, 1 GiB of memory, 1 MiB of
-    /// output, files of 64 MiB, 128 processes and threads.
-    pub fn for_cpu(cpu: Duration) -> Limits {
-        Limits {
-            cpu,
-            wall: cpu.saturating_mul(3).max(Duration::from_secs(5)),
-            memory_bytes: 1 << 30,
-            output_bytes: 1 << 20,
-            file_bytes: 64 << 20,
-            processes: 128,
-        }
-    }
-
-    /// Files and folders that a program may have at a time.
-    const FILES: u64 = 16 << 10;
-
-    /// Bytes that all its files together may have.
-    fn folder_bytes(&self) -> u64 {
-        self.file_bytes.saturating_mul(2)
-    }
-
-    /// The processor limit that the kernel is given: whole seconds, and always above ours. The kernel's clock runs a
-    /// few milliseconds apart from the one we read; a program that catches its signal must not end in between.
-    fn kernel_cpu_seconds(&self) -> u64 {
-        self.cpu.as_secs().saturating_add(1)
-    }
-}
-
-/// How much a program is kept from, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Isolation {
-    /// Resource limits and process groups only: the program runs as us and can do what we can.
-    None,
-    /// Landlock and seccomp.
-    Landlock,
-    /// Namespaces of its own, no capabilities, Landlock and seccomp.
-    Namespaces,
-    /// `Namespaces`, and a cgroup that bounds memory and processes of the whole program.
-    Full,
-}
-
-impl Isolation {
-    /// Every level, weakest first.
-    pub const ALL: [Isolation; 4] = [Isolation::None, Isolation::Landlock, Isolation::Namespaces, Isolation::Full];
-
-    /// The levels that are tried when none is asked for, best first.
-    pub(crate) const OFFERED: [Isolation; 3] = [Isolation::Full, Isolation::Namespaces, Isolation::Landlock];
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Isolation::None => "none",
-            Isolation::Landlock => "landlock",
-            Isolation::Namespaces => "namespaces",
-            Isolation::Full => "full",
-        })
-    }
-}
-
-/// How an interpreter comes to a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// A fork of one that waits with the standard library imported.
-    Warm,
-    /// A fresh one each time.
-    Cold,
-}
-
-impl Start {
-    /// Both.
-    pub const ALL: [Start; 2] = [Start::Warm, Start::Cold];
-}
-
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Start::Warm => "warm",
-            Start::Cold => "cold",
-        })
-    }
-}
-
-/// How programs are to be run.
-#[derive(Clone, Debug)]
-pub struct JailOptions {
-    /// The level; without one the best that holds here, but never [`Isolation::None`].
-    pub isolation: Option<Isolation>,
-    /// Whoever asks for [`Isolation::None`] understands that programs then run with the user's rights.
-    pub consent: bool,
-    /// How the interpreter is started.
-    pub start: Start,
-    /// Every pass is judged once more with candidate and tests in two interpreters. Without it a program that is out
-    /// for a pass can have one.
-    pub split: bool,
-    /// The executable that hosts the supervisor: one that calls `jail::host` first of all. Without one, this executable.
-    pub host: Option<PathBuf>,
-}
-
-impl Default for JailOptions {
-    fn default() -> JailOptions {
-        JailOptions { isolation: None, consent: false, start: Start::Warm, split: true, host: None }
-    }
-}
-
-/// How `none` is had.
-const CONSENT: &str = "say --isolation none --i-understand-that-generated-code-runs-as-me, or set PASSK_ISOLATION=none \
-                       and PASSK_I_UNDERSTAND_THAT_GENERATED_CODE_RUNS_AS_ME=1";
-
-/// What the harness could not do. It says nothing about the program.
-#[derive(Debug, Error)]
-pub enum JailError {
-    /// There is no interpreter, or it does not answer.
-    #[error("no python at `{command}`: {cause}; install Python 3.8 or newer, or set PASSK_PYTHON to its path")]
-    NoPython {
-        /// The command that was tried.
-        command: String,
-        /// Why it is no interpreter.
-        cause: String,
-    },
-    /// The interpreter is too old.
-    #[error("python `{path}` is version {version}, but 3.8 or newer is needed; set PASSK_PYTHON to a newer one")]
-    OldPython {
-        /// The interpreter.
-        path: PathBuf,
-        /// Its version.
-        version: String,
-    },
-    /// The interpreter works, but not inside the jail.
-    #[error("python `{path}` fails an empty program in the jail: {verdict}: {detail}")]
-    Canary {
-        /// The interpreter.
-        path: PathBuf,
-        /// What became of the empty program.
-        verdict: Verdict,
-        /// Why.
-        detail: String,
-    },
-    /// No folder could be made for the program.
-    #[error("failed to make a folder in `{parent}`: {cause}; TMPDIR may name another place")]
-    Folder {
-        /// Where it was to be.
-        parent: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The program could not be handed over.
-    #[error("failed to write the program to a temporary file: {0}")]
-    Deliver(io::Error),
-    /// No process could be started.
-    #[error("failed to start python `{path}`: {cause}")]
-    Start {
-        /// The interpreter.
-        path: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The interpreter ended, or the time did, before the program was begun.
-    #[error("python `{path}` ended before the program began: {cause}")]
-    NotBegun {
-        /// The interpreter.
-        path: PathBuf,
-        /// Its last words, or how it ended.
-        cause: String,
-    },
-    /// The running program could not be watched.
-    #[error("failed to watch process {pid}: {cause}")]
-    Watch {
-        /// The program's first process.
-        pid: i32,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// The level that was asked for does not hold here.
-    #[error("isolation `{level}` does not hold here: {why}")]
-    Level {
-        /// What was asked for.
-        level: Isolation,
-        /// What is missing.
-        why: String,
-    },
-    /// `none` was asked for, and nobody has agreed to it.
-    #[error("isolation `none` runs generated code with your rights: {}", CONSENT)]
-    NoConsent,
-    /// No level holds here, and `none` is not for us to choose.
-    #[error("no isolation holds here ({0}); to run generated code with your rights all the same, {consent}", consent = CONSENT)]
-    Nothing(String),
-    /// A slot of the jail failed. It is gone, and another takes its place.
-    #[error("the jail failed: {0}")]
-    Slot(String),
-    /// The program was killed by [`kill_all`].
-    #[error("interrupted")]
-    Interrupted,
-}
 
 /// The name under which an executable of ours is the jail's supervisor.
 #[cfg(target_os = "linux")]
@@ -516,9 +294,8 @@ impl Jail {
     fn execute(&self, job: &Job, limits: &Limits) -> Result<Trace, JailError> {
         #[cfg(target_os = "linux")]
         if let Some(client) = &self.client {
-            let order = wire::Order { jobs: vec![job.clone()], limits: limits.clone() };
-            let outcome = client.run(&order)?.pop();
-            return outcome.map(Trace::from).ok_or_else(|| JailError::Slot("the slot has no outcome".into()));
+            let [outcome] = client.run([job.clone()], limits)?;
+            return Ok(outcome.into());
         }
         self.execute_here(job, None, limits, &AtomicBool::new(false))
     }
@@ -527,9 +304,7 @@ impl Jail {
     fn execute_pair(&self, jobs: &[Job; 2], limits: &Limits) -> Result<[Trace; 2], JailError> {
         #[cfg(target_os = "linux")]
         if let Some(client) = &self.client {
-            let order = wire::Order { jobs: jobs.to_vec(), limits: limits.clone() };
-            let traces: Vec<Trace> = client.run(&order)?.into_iter().map(Trace::from).collect();
-            return traces.try_into().map_err(|_| JailError::Slot("the slot has not two outcomes".into()));
+            return Ok(client.run(jobs.clone(), limits)?.map(Trace::from));
         }
         let (one, other) = UnixStream::pair().map_err(JailError::Deliver)?;
         let over = AtomicBool::new(false);
@@ -623,20 +398,6 @@ fn nonce() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernel_holds_no_processor_limit_below_ours() {
-        for (millis, seconds) in [(0, 1), (999, 1), (1000, 2), (1001, 2), (3000, 4)] {
-            let limits = Limits::for_cpu(Duration::from_millis(millis));
-            assert_eq!(limits.kernel_cpu_seconds(), seconds, "{millis} ms");
-        }
-    }
-
-    #[test]
-    fn wall_time_is_the_backstop() {
-        assert_eq!(Limits::for_cpu(Duration::from_secs(1)).wall, Duration::from_secs(5));
-        assert_eq!(Limits::for_cpu(Duration::from_secs(10)).wall, Duration::from_secs(30));
-    }
 
     #[test]
     fn nonces_differ() {
