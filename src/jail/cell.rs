@@ -131,12 +131,12 @@ impl Cell {
         let holds = |folder: &PathBuf| folder::holds_more(folder, limits.folder_bytes(), Limits::FILES);
         self.stop = match () {
             () if refused.is_some() => refused,
-            () if self.cpu >= around.limits.cpu => Some(Stop::Cpu),
-            () if census.tasks > around.limits.processes => Some(Stop::Processes),
+            () if self.cpu >= limits.cpu => Some(Stop::Cpu),
+            () if census.tasks > limits.processes => Some(Stop::Processes),
             // The kernel bounds the address space of each; here it is all together. One alone needs no second look.
             () if census.pids.len() > 1
-                && census.resident_bytes > around.limits.memory_bytes
-                && around.proc.memory_bytes(&census.pids) > around.limits.memory_bytes =>
+                && census.resident_bytes > limits.memory_bytes
+                && around.proc.memory_bytes(&census.pids) > limits.memory_bytes =>
             {
                 Some(Stop::Memory)
             }

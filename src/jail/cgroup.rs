@@ -137,7 +137,7 @@ fn field(text: &str, name: &str) -> u64 {
 
 /// Removes the groups of supervisors that are gone, and those of our slots that are `gone`. Where there are no cgroups,
 /// there is nothing to do.
-pub(super) fn sweep(gone: &dyn Fn(u32) -> bool) {
+pub(super) fn sweep(gone: impl Fn(u32) -> bool) {
     let supervisor = rustix::process::getpid().as_raw_pid();
     let places = own().and_then(|own| Place::all(&own, &mounts()?));
     for place in places.into_iter().flatten() {

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+use super::job::Job;
 use super::wire::{Answer, Order, Outcome, Setup, receive, send, send_fds};
-use super::{JailError, NAME};
+use super::{JailError, Limits, NAME};
 
 /// How long a supervisor or a slot may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -84,25 +85,26 @@ impl Client {
         Ok(client)
     }
 
-    /// Runs an order in a slot of its own; an outcome for each job.
-    pub(super) fn run(&self, order: &Order) -> Result<Vec<Outcome>, JailError> {
+    /// Runs jobs together in a slot of their own; an outcome for each.
+    pub(super) fn run<const N: usize>(&self, jobs: [Job; N], limits: &Limits) -> Result<[Outcome; N], JailError> {
         let failed = |cause| match self.0.killed.load(Ordering::SeqCst) {
             true => JailError::Interrupted,
             false => JailError::Slot(cause),
         };
         let waiting = lock(&self.0.idle).pop();
         let slot = waiting.map_or_else(|| self.open(), Ok).map_err(failed)?;
+        let order = Order { jobs: jobs.into(), limits: limits.clone() };
         let exchange = || -> io::Result<Option<Answer>> {
-            slot.set_read_timeout(Some(order.limits.wall.saturating_add(SPARE)))?;
-            send(&slot, order)?;
+            slot.set_read_timeout(Some(limits.wall.saturating_add(SPARE)))?;
+            send(&slot, &order)?;
             receive(&slot)
         };
         match exchange() {
-            Ok(Some(Ok(outcomes))) if outcomes.len() == order.jobs.len() => {
+            Ok(Some(Ok(outcomes))) => {
+                let outcomes = outcomes.try_into().map_err(|_| failed("the slot answers another question".into()))?;
                 lock(&self.0.idle).push(slot);
                 Ok(outcomes)
             }
-            Ok(Some(Ok(_))) => Err(failed("the slot answers another question".into())),
             Ok(Some(Err(why))) => Err(failed(why)),
             Ok(None) => Err(failed("the slot is gone".into())),
             Err(error) => Err(failed(format!("the slot does not answer: {error}"))),

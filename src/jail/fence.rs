@@ -272,12 +272,8 @@ impl Fence {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             rustix::mount::move_mount(mount, c"", rustix::fs::CWD, BOX, flags)?;
         }
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        if rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None).is_err() {
-            // A container may hide parts of its own. Then there is none, rather than the machine's.
-            rustix::mount::mount(c"tmpfs", c"/proc", c"tmpfs", flags | MountFlags::RDONLY, None)?;
-        }
-        Ok(())
+        // A container may hide parts of its own. Then there is none, rather than the machine's.
+        view::mount_proc(c"proc", MountFlags::empty()).or_else(|_| view::mount_proc(c"tmpfs", MountFlags::RDONLY))
     }
 
     /// What the program's first process does last: gives up what it could do.

@@ -3,7 +3,7 @@
 # length, then
 #
 #     questions   ["names", [...]]   ["call", n, [args, pairs]]   ["get", n, name]   ["set", n, name, [value]]
-#                 ["iter" | "next" | "len" | "bool" | "str" | "repr", n]   ["item", n, [key]]
+#                 [one of ONE, n]   ["item", n, [key]]
 #                 ["two", n, operator, [other]], where the other stays there too
 #     answers     ["is", value, changes]   ["raises", name, args, changes]   ["no", why]
 #
@@ -36,6 +36,7 @@ class split:
         name: value for name, value in vars(builtins).items() if isinstance(value, type) and value.__name__ == name
     }
     ERRORS = {name: value for name, value in CLASSES.items() if issubclass(value, BaseException)}
+    ONE = "iter next len bool str repr".split()
     TWO = "eq ne lt le gt ge add sub mul truediv floordiv mod matmul and or xor".split()
 
     class Uncrossable(Exception):
@@ -304,7 +305,7 @@ class split:
                 return at[sent[0]]
             if op == "two":
                 return operators[question[2]](at, sent[0])
-            return {"iter": iter, "next": next, "len": len, "bool": bool, "str": str, "repr": repr}[op](at)
+            return ones[op](at)
 
         def changes(given, seen):
             changed = []
@@ -316,6 +317,7 @@ class split:
 
         import operator
 
+        ones = {name: __builtins__[name] for name in self.ONE}
         operators = {name: getattr(operator, "__%s__" % name) for name in self.TWO}
         same = operator.is_
         while True:
@@ -483,24 +485,6 @@ class split:
                 question, sent = pack([key])
                 return ask("item", numbers[id(self)], question, sent=sent)
 
-            def __iter__(self):
-                return ask("iter", numbers[id(self)])
-
-            def __next__(self):
-                return ask("next", numbers[id(self)])
-
-            def __len__(self):
-                return ask("len", numbers[id(self)])
-
-            def __bool__(self):
-                return ask("bool", numbers[id(self)])
-
-            def __str__(self):
-                return ask("str", numbers[id(self)])
-
-            def __repr__(self):
-                return ask("repr", numbers[id(self)])
-
             def __enter__(self):
                 whole("the tests enter a context of the candidate's")
 
@@ -516,6 +500,9 @@ class split:
 
             __copy__ = __reduce_ex__ = __deepcopy__
 
+        def one(name):
+            return lambda self: ask(name, numbers[id(self)])
+
         def two(name):
             def asked(self, other):
                 if type(other) is not Far:
@@ -525,6 +512,8 @@ class split:
 
             return asked
 
+        for name in self.ONE:
+            setattr(Far, "__%s__" % name, one(name))
         for name in self.TWO:
             setattr(Far, "__%s__" % name, two(name))
         Far.__hash__ = object.__hash__

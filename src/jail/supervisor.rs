@@ -11,7 +11,6 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
-use super::Start;
 use super::cell::Cell;
 use super::census::Proc;
 use super::cgroup;
@@ -22,6 +21,7 @@ use super::start::{Ends, Starter, hold};
 use super::sys::{self, SingleThreaded};
 use super::vigil::{Lost, Surroundings, watch};
 use super::wire::{Answer, Order, Outcome, Setup, receive, receive_fd, send};
+use super::{Isolation, Start};
 
 /// How often the supervisor looks whether a slot has died.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -35,12 +35,14 @@ pub(super) fn supervise() -> ! {
         let control = UnixStream::from(sys::take_stdin());
         rustix::io::fcntl_setfd(&control, rustix::io::FdFlags::CLOEXEC)?;
         match receive::<Setup>(&control)? {
-            Some(setup) => serve(single, &control, &setup),
+            Some(setup) => {
+                let served = serve(single, &control, &setup);
+                sweep(setup.level, &HashMap::new());
+                served
+            }
             None => Ok(()),
         }
     });
-    sweep(&HashMap::new());
-    cgroup::sweep(&|_| true);
     if let Err(error) = outcome {
         eprintln!("passk-jail: {error}");
         sys::leave(1);
@@ -53,7 +55,7 @@ fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Res
     let (life, our_life) = io::pipe()?;
     let mut slots: HashMap<i32, u32> = HashMap::new();
     let mut number = 0;
-    cgroup::sweep(&|_| true);
+    sweep(setup.level, &slots);
     send(control, &Ok::<(), String>(()))?;
     loop {
         let mut polled = [PollFd::new(control, PollFlags::IN)];
@@ -78,14 +80,21 @@ fn serve(single: SingleThreaded, control: &UnixStream, setup: &Setup) -> io::Res
             died = true;
         }
         if died {
-            sweep(&slots);
-            cgroup::sweep(&|slot| !slots.values().any(|alive| *alive == slot));
+            sweep(setup.level, &slots);
         }
     }
 }
 
-/// Kills and reaps every descendant that is no slot of `slots` and below none.
-fn sweep(slots: &HashMap<i32, u32>) {
+/// Kills and reaps every descendant that is no slot of `slots` (process → number) and below none, and removes the cgroups
+/// of slots that are not among them.
+fn sweep(level: Isolation, slots: &HashMap<i32, u32>) {
+    kill_strays(slots);
+    if level == Isolation::Full {
+        cgroup::sweep(|slot| !slots.values().any(|alive| *alive == slot));
+    }
+}
+
+fn kill_strays(slots: &HashMap<i32, u32>) {
     let proc = Proc::open();
     let own = rustix::process::getpid().as_raw_pid();
     for _ in 0..5_000 {

@@ -1,5 +1,6 @@
 //! The view of the machine that a slot's programs have: a few folders, to be read only.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -100,9 +101,7 @@ impl View {
         rustix::mount::mount_change("/", recursive).map_err(|error| failed("make the mounts private")(error.into()))?;
         build(python, temp).map_err(failed("build the view of the file system"))?;
         if !root {
-            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-            rustix::mount::mount(c"proc", c"/proc", c"proc", flags, None)
-                .map_err(|error| failed("mount /proc")(error.into()))?;
+            mount_proc(c"proc", MountFlags::empty()).map_err(failed("mount /proc"))?;
             keep_rights().map_err(failed("keep the rights of a namespace"))?;
         }
         Ok(View { root, pids })
@@ -119,7 +118,13 @@ impl View {
     }
 }
 
-/// Goes on as the init of the pid namespace that the next child is in. Who we were waits, and ends as we do.
+/// Mounts a file system of this kind on `/proc`.
+pub(super) fn mount_proc(kind: &CStr, more: MountFlags) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | more;
+    Ok(rustix::mount::mount(kind, c"/proc", kind, flags, None)?)
+}
+
+/// Goes on as the init of the pid namespace that the next child is in. Who we were waits, and ends when we do.
 fn become_init(single: SingleThreaded) -> io::Result<()> {
     if let Some(child) = sys::fork(single)? {
         let ended = sys::reap(Some(child), true);
