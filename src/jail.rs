@@ -73,6 +73,7 @@ mod job;
 mod judge;
 mod proc;
 mod python;
+mod report;
 mod settings;
 mod spawn;
 mod split;

@@ -27,6 +27,7 @@ const SOURCES: &[&str] = &[
     include_str!("jail/drain.rs"),
     include_str!("jail/error.rs"),
     include_str!("jail/fence.rs"),
+    include_str!("jail/report.rs"),
     include_str!("jail/settings.rs"),
     include_str!("jail/filter.rs"),
     include_str!("jail/start.rs"),

@@ -1,13 +1,14 @@
 # After split.py: damages frames by a seed and has the judge's reader read them. `SEED COUNT`; prints how many could be read.
+# fuzz/codec.py has it read what atheris comes upon.
 import random, sys
-
-dice = random.Random(int(sys.argv[1]))
 from collections import deque
 from datetime import date, datetime, timedelta
 
 KINDS = {type(None), bool, int, float, str, list, tuple, dict, set, frozenset, bytes, complex, type, range, bytearray, deque}
 KINDS |= {date, datetime, timedelta, type({}.keys()), type({}.values()), type({}.items())}
 ATOMS = [None, True, 0, -1, 2**63, 2**70, 1.5, float("inf"), "", "é\ud800", b"\xff", 1j, 10**400]
+
+dice = random.Random(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 
 
 class Far:
@@ -66,17 +67,26 @@ def damaged(frame):
     return bytes(frame)
 
 
-built = 0
-for _ in range(int(sys.argv[2])):
-    original = value(4)
-    frame = split.dump(split.pack(original, {"count": 0}, refuse))[4:]
-    whole = split.unpack(split.json.loads(frame.decode("utf-8", "surrogatepass")), [], (), None)
-    assert same(original, whole), (original, whole)
-    given = [[1], {2: 3}, {4}]
+def read(frame, given):
+    """What the judge builds of a frame, looked at; None of what is no frame."""
     try:
-        read = split.unpack(split.json.loads(damaged(frame).decode("utf-8", "surrogatepass")), [], given, lambda _: Far())
+        found = split.unpack(split.json.loads(frame.decode("utf-8", "surrogatepass")), [], given, lambda _: Far())
     except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError, split.Broken):
-        continue
-    look(read, set())
-    built += 1
-print(built)
+        return None
+    look(found, set())
+    return [found]
+
+
+def main():
+    built = 0
+    for _ in range(int(sys.argv[2])):
+        original = value(4)
+        frame = split.dump(split.pack(original, {"count": 0}, refuse))[4:]
+        [whole] = read(frame, ())
+        assert same(original, whole), (original, whole)
+        built += read(damaged(frame), [[1], {2: 3}, {4}]) is not None
+    print(built)
+
+
+if __name__ == "__main__":
+    main()
