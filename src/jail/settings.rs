@@ -35,12 +35,15 @@ impl Limits {
         Limits {
             cpu,
             wall: cpu.saturating_mul(3).max(Duration::from_secs(5)),
-            memory_bytes: 1 << 30,
+            memory_bytes: Limits::MEMORY_BYTES,
             output_bytes: 1 << 20,
             file_bytes: 64 << 20,
             processes: 128,
         }
     }
+
+    /// The usual address space: 1 GiB.
+    pub(super) const MEMORY_BYTES: u64 = 1 << 30;
 
     /// Files and folders that a program may have at a time.
     pub(super) const FILES: u64 = 16 << 10;

@@ -6,8 +6,8 @@
 //! tests expect never reaches the candidate.
 //!
 //! What the tests need and cannot have across that border (a callable as an argument, a look at the candidate's code, a
-//! file that it wrote) makes the task one to be judged whole. The tests' own text and values decide that, and never what
-//! the candidate answers.
+//! file that it wrote) makes the task one to be judged whole, and so does memory beyond the usual, which its values are
+//! known to take. The tests' own text and values and the task's limits decide that, and never what the candidate answers.
 
 use serde_json::json;
 
@@ -42,6 +42,10 @@ pub(super) fn judge(
     prompt: &str,
     limits: &Limits,
 ) -> Result<Finding, JailError> {
+    if limits.memory_bytes > Limits::MEMORY_BYTES {
+        let mib = limits.memory_bytes >> 20;
+        return Ok(Finding::Whole(format!("values that may take {mib} MiB, which are too large to be copied")));
+    }
     let limits = Limits { cpu: 2 * limits.cpu, wall: 2 * limits.wall, ..limits.clone() };
     let job = |role, source: String| -> Result<Job, JailError> {
         Ok(Job { role, nonce: nonce().map_err(JailError::Deliver)?, source, input: None })

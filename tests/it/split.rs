@@ -379,6 +379,18 @@ fn a_candidate_has_its_time_and_no_more() {
 }
 
 #[test]
+fn what_may_be_larger_than_usual_is_not_copied() {
+    let tests = Tests::Code { text: "assert len(f(20)) == 20 << 20".into(), entry_point: None, prompt: String::new() };
+    let program = Program { candidate: "def f(x):\n    return [x] * (x << 20)".into(), tests };
+    let judged = jail().run(&program).unwrap();
+    assert_eq!((judged.verdict, judged.in_process), (Disputed, None), "more than a frame has");
+    let large = Limits { memory_bytes: 2 << 30, ..Limits::for_cpu(Duration::from_secs(5)) };
+    let judged = jail().run_within(&program, &large).unwrap();
+    assert_eq!(judged.verdict, Passed, "{}", judged.detail);
+    assert!(judged.in_process.unwrap().contains("2048 MiB"));
+}
+
+#[test]
 fn without_it_a_pass_is_believed() {
     let options =
         JailOptions { isolation: Some(Isolation::None), consent: true, split: false, ..JailOptions::default() };
