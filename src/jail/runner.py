@@ -74,7 +74,7 @@ def run():
     namespace = candidate.__dict__
     namespace["__builtins__"] = builtins
     modules[name] = candidate
-    reserve = bytearray(1 << 20)
+    reserve = bytes(1 << 20)  # address space, of which no page is touched
 
     def flush():
         try:
