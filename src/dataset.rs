@@ -25,7 +25,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// A row is broken.
-    #[error("bad row at {}:{line}: {trouble}", path.display())]
+    #[error("bad row at {}:{line}: {trouble}; mend it, or have `passk fetch` make the file anew", path.display())]
     Row {
         /// The file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum DatasetError {
         trouble: String,
     },
     /// The file holds no row.
-    #[error("dataset `{}` holds no task", .0.display())]
+    #[error("dataset `{}` holds no task: have `passk fetch` make it anew", .0.display())]
     Empty(PathBuf),
     /// A file cannot be read or written.
     #[error("failed to {verb} `{}`: {source}", path.display())]

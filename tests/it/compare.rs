@@ -10,8 +10,13 @@ const HOSTILE: &str = "    return '</pre><script>document.title=\\\"pwned\\\"</s
 
 /// Two runs on micro/1 and micro/2, `worse` with fewer right answers.
 fn two_runs() -> Workplace {
+    runs_of([("better", 4), ("worse", 1)])
+}
+
+/// Runs on micro/1 and micro/2, each with so many right answers of four.
+fn runs_of(runs: [(&str, usize); 2]) -> Workplace {
     let place = Workplace::new();
-    for (label, right) in [("better", 4), ("worse", 1)] {
+    for (label, right) in runs {
         let lines: String = ["micro/1", "micro/2"]
             .iter()
             .flat_map(|task| (0..4).map(move |i| (task, if i < right { RIGHT } else { HOSTILE })))
@@ -49,6 +54,15 @@ fn two_runs_are_compared_in_every_form() {
     let narrow = run(place.passk(&["compare", "worse", "better"]).env("COLUMNS", "40")).with_code(0).stdout;
     assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
     assert!(narrow.contains("worse → better"), "{narrow}");
+}
+
+#[test]
+fn an_interval_that_covers_more_says_so() {
+    let said = "covers more than 95 %: more than 99.9 % for one → other.";
+    let place = runs_of([("one", 1), ("other", 1)]);
+    let shown = run(&mut place.passk(&["compare"])).with_code(0).stdout;
+    assert!(shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{shown}");
+    assert!(place.read("storage/reports/comparison_micro.md").contains(said));
 }
 
 #[test]

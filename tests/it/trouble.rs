@@ -84,7 +84,7 @@ fn datasets() {
     let row = r#"{"instruction":"def f():\n","output":"    return 1\n","task_id":"T/0","metadata":{"test":"def check(c):\n    assert c() == 1\n","entry_point":"f"}}"#;
     let rows = "storage/datasets_v2/humaneval/processed/test.jsonl";
     place.write(rows, &format!("{row}\n{{\"task_id\": 3\n"));
-    run(&mut place.passk(&humaneval)).with_code(2).saying(&["processed/test.jsonl:2", "bad row"]);
+    run(&mut place.passk(&humaneval)).with_code(2).saying(&["processed/test.jsonl:2", "bad row", "passk fetch"]);
     place.write(rows, &format!("{row}\n\n{row}\n"));
     run(&mut place.passk(&humaneval)).with_code(2).saying(&["processed/test.jsonl:3", "`T/0`", "second time"]);
     place.write(rows, "\n");
