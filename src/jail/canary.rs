@@ -108,8 +108,9 @@ fn try_all(jail: &Jail, level: Isolation) -> Result<(Vec<String>, Vec<String>), 
     let unix = UnixListener::bind(&path).map_err(failed("socket"))?;
     let address = SocketAddr::from_abstract_name(&name).map_err(failed("socket"))?;
     let hidden = UnixListener::bind_addr(&address).map_err(failed("socket"))?;
-    let mut decoy = Command::new("sleep");
-    decoy.arg("60").env("PASSK_CANARY", &name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // It reads from us, so that it ends when we do, even by SIGKILL.
+    let mut decoy = Command::new("cat");
+    decoy.env("PASSK_CANARY", &name).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut decoy = decoy.spawn().map_err(failed("decoy"))?;
     let port = |address: std::io::Result<std::net::SocketAddr>| address.map_or(0, |address| address.port());
     let source = format!(
