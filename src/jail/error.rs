@@ -93,7 +93,7 @@ pub enum JailError {
     /// A slot of the jail failed. It is gone, and another takes its place.
     #[error("the jail failed: {0}")]
     Slot(String),
-    /// The program was killed by [`kill_all`].
+    /// The program was killed by [`kill_all`](super::kill_all).
     #[error("interrupted")]
     Interrupted,
 }
