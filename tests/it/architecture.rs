@@ -100,8 +100,13 @@ fn what_must_never_be() {
 }
 
 /// Every file with unsafe code, and how many places of it. One more is a decision, and has its reason beside it.
-const UNSAFE: [(&str, usize); 4] =
-    [("src/jail/spawn.rs", 3), ("src/jail/sys.rs", 10), ("src/model/device/launch.rs", 2), ("src/model/kernel.rs", 3)];
+const UNSAFE: [(&str, usize); 5] = [
+    ("src/jail/spawn.rs", 3),
+    ("src/jail/sys.rs", 10),
+    ("src/model/device/launch.rs", 2),
+    ("src/model/kernel.rs", 6),
+    ("src/model/kernel/sums.rs", 5),
+];
 
 #[test]
 fn unsafe_code_is_counted_and_has_its_reasons() {
