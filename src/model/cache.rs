@@ -1,5 +1,7 @@
 //! Keys and values of every position, in blocks that are allocated once and written in place.
 
+use std::ops::Range;
+
 /// Positions in a block.
 pub(super) const BLOCK: usize = 16;
 
@@ -142,17 +144,18 @@ impl Cache {
         }
     }
 
-    /// Keys, (head_dim, 16), and values, (16, head_dim), of `head` at the first `len` positions of `span` in order,
-    /// with the number of positions that count.
+    /// Keys, (heads, head_dim, 16), and values, (heads, 16, head_dim), of `heads` at the first `len` positions of `span` in
+    /// order, with the number of positions that count.
     pub(super) fn runs<'a>(
         &'a self,
         layer: usize,
-        head: usize,
+        heads: Range<usize>,
         span: &'a Span,
         len: usize,
     ) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize)> + Clone {
         let size = BLOCK * self.head_dim;
-        let range = layer * self.layer_floats() + head * size..layer * self.layer_floats() + (head + 1) * size;
+        let start = layer * self.layer_floats();
+        let range = start + heads.start * size..start + heads.end * size;
         span.blocks[..len.div_ceil(BLOCK)].iter().enumerate().map(move |(i, &block)| {
             let block = &self.blocks[block];
             (&block.keys[range.clone()], &block.values[range.clone()], (len - i * BLOCK).min(BLOCK))
@@ -176,7 +179,7 @@ mod tests {
             let pairs = |(keys, values, len): (&[f32], &[f32], usize)| {
                 keys[..len].iter().copied().zip(values[..len].iter().copied()).collect::<Vec<_>>()
             };
-            cache.runs(1, head, &span, 35).flat_map(pairs).collect()
+            cache.runs(1, head..head + 1, &span, 35).flat_map(pairs).collect()
         };
         assert_eq!(read(0), (0..35).map(|i| (i as f32, -(i as f32))).collect::<Vec<_>>());
         assert_eq!(read(1), vec![(100.0, 200.0); 35]);

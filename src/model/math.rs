@@ -27,13 +27,15 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding and subtracting it rounds to a whole number
     let clamped = x.clamp(-87.0, 88.0);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + coefficient;
     }
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // The last bits of what was rounded are those of n.
+    let power = f32::from_bits((rounded.to_bits() + 127) << 23);
     if x < -87.0 { 0.0 } else { (p * r * r + r + 1.0) * power }
 }
 
