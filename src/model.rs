@@ -21,6 +21,7 @@ pub use cache::{Cache, Span};
 pub use config::{CONFIG_FILES, Config, ConfigError, RopeScaling, find_folder};
 use kernel::Matrix;
 pub use kernel::Threads;
+pub(crate) use kernel::vectorised;
 pub(crate) use math::exp;
 use weights::{Stored, Weights};
 

@@ -2,7 +2,7 @@
 
 use super::Sampling;
 use super::noise::Noise;
-use crate::model::exp;
+use crate::model::{exp, vectorised};
 
 /// The logits hold NaN or positive infinity.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +14,8 @@ pub struct NotFinite;
 /// # Errors
 /// [`NotFinite`] when no probability can be computed.
 pub fn sample(logits: &[f32], sampling: Sampling, noise: Noise, position: usize) -> Result<u32, NotFinite> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !largest.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
+    let largest = largest(logits);
+    if !largest.is_finite() {
         return Err(NotFinite);
     }
     if sampling.temperature == 0.0 {
@@ -29,12 +29,24 @@ pub fn sample(logits: &[f32], sampling: Sampling, noise: Noise, position: usize)
     Ok(argmax(nucleus(logits, largest, sampling).into_iter().map(noisy)))
 }
 
+/// The largest logit; not a number if one of them is none.
+fn largest(logits: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b || a.is_nan() { a } else { b };
+    let mut largest = [f32::NEG_INFINITY; 16];
+    let (chunks, rest) = logits.as_chunks::<16>();
+    for chunk in chunks {
+        for (largest, &logit) in largest.iter_mut().zip(chunk) {
+            *largest = larger(*largest, logit);
+        }
+    }
+    largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
+}
+
 /// Ids of the smallest set of most likely tokens whose probability reaches top-p; the one that crosses it is in.
 fn nucleus(logits: &[f32], largest: f32, sampling: Sampling) -> Vec<u32> {
-    let temperature = sampling.temperature;
-    let weight = |&logit: &f32| exp((f64::from(logit - largest) / temperature) as f32);
-    let weights: Vec<f32> = logits.iter().map(weight).collect();
-    let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+    let mut weights = vec![0.0; logits.len()];
+    weigh(logits, largest, sampling.temperature, &mut weights);
+    let total = total(&weights);
 
     // Tokens below this share cannot add up to 1 − top_p even all together, so the nucleus lies above it and the
     // few that are left are all that needs sorting.
@@ -50,6 +62,27 @@ fn nucleus(logits: &[f32], largest: f32, sampling: Sampling) -> Vec<u32> {
     });
     likely.truncate(crossing.map_or(likely.len(), |last| last + 1));
     likely
+}
+
+vectorised! {
+    /// e^((logit − largest) / temperature) of each logit.
+    fn weigh(logits: &[f32], largest: f32, temperature: f64, weights: &mut [f32]) {
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            *weight = exp((f64::from(logit - largest) / temperature) as f32);
+        }
+    }
+}
+
+/// Their sum, in an order in which no addition waits for the one before.
+fn total(weights: &[f32]) -> f64 {
+    let mut sums = [0f64; 16];
+    let (chunks, rest) = weights.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, weight) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*weight);
+        }
+    }
+    sums.into_iter().chain(rest.iter().copied().map(f64::from)).sum()
 }
 
 /// The id of the largest score; the lower id among equals, whatever their order.
