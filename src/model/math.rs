@@ -34,8 +34,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + coefficient;
     }
-    // The last bits of what was rounded are those of n.
-    let power = f32::from_bits((rounded.to_bits() + 127) << 23);
+    // The last bits of what was rounded are those of n. Wrapping, since a check for each value keeps vectors away.
+    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { (p * r * r + r + 1.0) * power }
 }
 
