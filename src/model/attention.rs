@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::cache::{BLOCK, Cache};
 use super::config::Config;
-use super::kernel::{Threads, expect, vectorised};
+use super::kernel::{Threads, vectorised};
 use super::math::{LANES, exp};
 use super::{Picked, Row};
 
@@ -97,13 +97,10 @@ vectorised! {
         let scale = 1.0 / (head_dim as f32).sqrt();
         let blocks = runs.clone().count();
         scores.resize(queries.len() / head_dim * blocks, [0.0; BLOCK]);
-        // The blocks lie far from each other in memory: while one is computed with, the next is on its way.
-        let mut ahead = runs.clone().skip(1);
         for (block, (keys, _, count)) in runs.clone().enumerate() {
-            let next = ahead.next().map_or(keys, |(keys, ..)| keys);
             for (head, query) in queries.chunks_exact(head_dim).enumerate() {
                 let scores = &mut scores[head * blocks + block];
-                *scores = dots(query, &keys[head / group * size..][..size], &next[head / group * size..]);
+                *scores = dots(query, &keys[head / group * size..][..size]);
                 scores.iter_mut().for_each(|score| *score *= scale);
                 scores[count..].fill(f32::NEG_INFINITY);
             }
@@ -119,13 +116,11 @@ vectorised! {
         out.fill(0.0);
         totals.clear();
         totals.resize(queries.len() / head_dim, 0.0);
-        let mut ahead = runs.clone().skip(1);
         for (block, (_, values, count)) in runs.enumerate() {
-            let next = ahead.next().map_or(values, |(_, values, _)| values);
             for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
                 let weights = &scores[head * blocks + block][..count];
                 totals[head] = weights.iter().fold(totals[head], |total, weight| total + weight);
-                add_weighted(weights, &values[head / group * size..][..size], &next[head / group * size..], out);
+                add_weighted(weights, &values[head / group * size..][..size], out);
             }
         }
         for (out, total) in out.chunks_exact_mut(head_dim).zip(totals.iter()) {
@@ -134,22 +129,17 @@ vectorised! {
     }
 }
 
-/// Adds values, (positions, head_dim), each times its weight, to `out`, (head_dim). `next` will be read after that.
+/// Adds values, (positions, head_dim), each times its weight, to `out`, (head_dim).
 #[inline(always)]
-fn add_weighted(weights: &[f32], values: &[f32], next: &[f32], out: &mut [f32]) {
-    /// Values summed side by side, and those that come from memory at once.
+fn add_weighted(weights: &[f32], values: &[f32], out: &mut [f32]) {
+    /// Values summed side by side.
     const WIDE: usize = 32;
-    const LINE: usize = 16;
     let head_dim = out.len();
     let whole = head_dim - head_dim % WIDE;
     for (from, out) in out.as_chunks_mut::<WIDE>().0.iter_mut().enumerate() {
         let mut sums = *out;
-        for (position, weight) in weights.iter().enumerate() {
-            let at = position * head_dim + from * WIDE;
-            for line in (0..WIDE).step_by(LINE) {
-                expect(next, at + line);
-            }
-            let value: &[f32] = &values[at..at + WIDE];
+        for (value, weight) in values.chunks_exact(head_dim).zip(weights) {
+            let value = &value[from * WIDE..][..WIDE];
             for i in 0..WIDE {
                 sums[i] += weight * value[i];
             }
@@ -163,10 +153,9 @@ fn add_weighted(weights: &[f32], values: &[f32], next: &[f32], out: &mut [f32]) 
     }
 }
 
-/// The query, (head_dim), times 16 keys, (head_dim, 16); each sum in the order of [`dot`](super::math::dot). `next`
-/// will be read after that.
+/// The query, (head_dim), times 16 keys, (head_dim, 16); each sum in the order of [`dot`](super::math::dot).
 #[inline(always)]
-fn dots(query: &[f32], keys: &[f32], next: &[f32]) -> [f32; BLOCK] {
+fn dots(query: &[f32], keys: &[f32]) -> [f32; BLOCK] {
     /// Partial sums that are computed side by side: all would need more registers than AVX2 has.
     const SOME: usize = 4;
     let keys = keys.as_chunks::<BLOCK>().0;
@@ -175,9 +164,8 @@ fn dots(query: &[f32], keys: &[f32], next: &[f32]) -> [f32; BLOCK] {
     let mut dots = [0f32; BLOCK];
     for first in (0..LANES).step_by(SOME) {
         let mut sums = [[0f32; BLOCK]; SOME];
-        for (at, (query, keys)) in queries.iter().zip(chunks).enumerate() {
+        for (query, keys) in queries.iter().zip(chunks) {
             for lane in 0..SOME {
-                expect(next, (at * LANES + first + lane) * BLOCK);
                 for i in 0..BLOCK {
                     sums[lane][i] += query[first + lane] * keys[first + lane][i];
                 }
@@ -212,7 +200,7 @@ mod tests {
             let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0;
             let query: Vec<f32> = (0..head_dim).map(value).collect();
             let keys: Vec<f32> = (99..99 + head_dim * BLOCK).map(value).collect();
-            for (i, got) in dots(&query, &keys, &keys).into_iter().enumerate() {
+            for (i, got) in dots(&query, &keys).into_iter().enumerate() {
                 let key: Vec<f32> = keys[i..].iter().step_by(BLOCK).copied().collect();
                 assert_eq!(got.to_bits(), dot(&query, &key).to_bits(), "head_dim {head_dim}, key {i}");
             }

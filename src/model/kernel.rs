@@ -8,8 +8,7 @@ mod sums;
 
 use rayon::prelude::*;
 
-pub(super) use sums::expect;
-use sums::{LANES, Sums, Vectors};
+use sums::{LANES, Sums, Vectors, expect};
 
 /// Compiles a function for any machine, for AVX2 with FMA and for AVX-512, and calls the one that fits. All compute the
 /// same: Rust never fuses or reorders floating-point operations by itself.
@@ -285,7 +284,7 @@ fn sums<S: Sums, const ROWS: usize, const PANELS: usize>(
     for k in 0..depth {
         let weights: [S; PANELS] = std::array::from_fn(|j| S::of(&panels[j][k]));
         for panel in panels {
-            expect(panel.as_flattened(), (k + AHEAD) * PANEL);
+            expect(panel.as_ptr().wrapping_add(k).wrapping_add(AHEAD));
         }
         for i in 0..ROWS {
             for j in 0..PANELS {

@@ -116,19 +116,18 @@ mod x86 {
     }
 }
 
-/// Asks for the line of memory that will be read soon at `offset` floats after the beginning of `values`, or beyond
-/// their end: a hint alone.
+/// Asks for a line of memory that will be read soon. A hint alone: the address need not be anybody's.
 #[inline(always)]
-pub(in crate::model) fn expect(values: &[f32], offset: usize) {
+pub(super) fn expect(line: *const [f32; LANES]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch reads nothing; an address that is nobody's is ignored.
         #[allow(unsafe_code)]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(offset).cast());
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, offset);
+    let _ = line;
 }
