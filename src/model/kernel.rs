@@ -197,7 +197,7 @@ fn product(vectors: Vectors, factors: &Factors, y: &Columns) {
             fn wide(factors: &Factors, y: &Columns) {
                 walk::<sums::Avx2>(factors, y);
             }
-            // SAFETY: who says so has looked.
+            // SAFETY: `Vectors::all` offers only what the machine has.
             #[allow(unsafe_code)]
             unsafe {
                 wide(factors, y)
