@@ -8,11 +8,11 @@
 //!    programs: at `namespaces` into a mount, network, IPC and UTS namespace (and a user namespace, when we are not
 //!    root) with a view of a few folders to be read (`view.rs`).
 //! 2. The slot keeps an interpreter that has imported the standard library (`zygote.py`) and is forked for each program,
-//!    or starts a fresh one (`start.rs`). At `namespaces` the fork is the init of a new pid namespace, with a file
-//!    system and a `/proc` of its own; the program is its child, as a user that nobody
-//!    else is. The program's process takes its limits, gives up all rights, and closes Landlock (`fence.rs`) and
-//!    seccomp (`filter.rs`) behind it. When init is reaped, nothing of the pid namespace is left: the kernel says so.
-//!    At `landlock` the slot is the reaper of all that the program left, and kills until there is nobody.
+//!    or starts a fresh one (`start.rs`). At `namespaces` the fork is born into a new pid namespace, whose init is a
+//!    process of the slot's that does nothing (`init.rs`); it has a file system and a `/proc` of its own, and a user that
+//!    nobody else is. It takes its limits, gives up all rights, and closes Landlock (`fence.rs`) and seccomp
+//!    (`filter.rs`) behind it. In the end init is killed, and when it is reaped, nothing of the pid namespace is left: the
+//!    kernel says so. At `landlock` the slot is the reaper of all that the program left, and kills until there is nobody.
 //! 3. `runner.py` is what every interpreter executes. It reads a nonce and the program from stdin, says `begun` on the
 //!    report pipe, compiles and executes the program as one unit, and writes one report with the nonce: how the last
 //!    statement ended. It then leaves by `_exit`, so that no thread and no exit handler comes after.
@@ -22,7 +22,7 @@
 //! 5. `judge.rs` turns what was seen into a [`Judgement`]. It is a pure function.
 //!
 //! Who dies takes the rest along: the supervisor ends with the harness's socket, a slot with the supervisor's pipe, an
-//! init with its interpreter, a program with its init.
+//! init with its slot, a program with its init.
 //!
 //! What holds is found by trying (`canary.rs`): a program attempts to reach files, sockets and processes that are really
 //! there, and a level where one canary gets through does not hold.
@@ -36,7 +36,8 @@
 //!
 //! The nonce stops accidents, not intent. So a pass is judged once more with candidate and tests in two interpreters,
 //! each in a cell of its own, where plain values are all that crosses (`split.rs`, `split.py`). Who passes only beside
-//! its tests is `disputed`; a pass whose tests need it beside them is marked `in_process`.
+//! its tests is `disputed`; a pass whose tests need it beside them is marked `in_process`. A slot keeps a second
+//! interpreter for judges, which parses the tests of a task once; that of the candidates has never seen a test.
 //!
 //! Every `Err` is ours: no interpreter, no disk, no `begun`. It says nothing about the program and must not be counted
 //! as a wrong answer. Everything the program brings about itself is `Ok`.
@@ -68,6 +69,8 @@ mod fence;
 mod filter;
 mod folder;
 mod group;
+#[cfg(target_os = "linux")]
+mod init;
 mod interpreter;
 mod job;
 mod judge;

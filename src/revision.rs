@@ -41,6 +41,7 @@ const SOURCES: &[&str] = &[
     include_str!("jail/zygote.py"),
     include_str!("jail/folder.rs"),
     include_str!("jail/group.rs"),
+    include_str!("jail/init.rs"),
     include_str!("jail/interpreter.rs"),
     include_str!("jail/job.rs"),
     include_str!("jail/judge.rs"),

@@ -14,13 +14,14 @@ use super::census::Proc;
 use super::cgroup::Cgroup;
 use super::drain::Drain;
 use super::folder;
+use super::job::Role;
 use super::start::{Finish, Starter};
 use super::sys;
 use super::vigil::{GRACE, Lost, Sight, Surroundings};
 use super::watch::Stop;
 
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
-const LAST_BREATH: Duration = Duration::from_secs(20);
+pub(super) const LAST_BREATH: Duration = Duration::from_secs(20);
 
 /// How often it is looked whether helpers of a program that has ended are gone.
 const IMPATIENCE: Duration = Duration::from_millis(1);
@@ -28,14 +29,14 @@ const IMPATIENCE: Duration = Duration::from_millis(1);
 /// A started process.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The program's first process, or the init of its pid namespace.
+    /// What it executes.
+    pub(super) role: Role,
+    /// The program's first process.
     pub(super) pid: Pid,
     /// Becomes readable when it ends; none where the kernel has no such thing.
     pub(super) pidfd: Option<OwnedFd>,
-    /// Where an init that we forked ourselves tells how the program ended.
-    pub(super) status: Option<OwnedFd>,
-    /// It is the init of a pid namespace: when it is gone, everything is.
-    pub(super) init: bool,
+    /// The init of its pid namespace, where it has one: when that is gone, everything is.
+    pub(super) init: Option<Pid>,
 }
 
 /// A program being watched.
@@ -54,14 +55,12 @@ pub(super) struct Cell {
     killed: Option<Instant>,
     pub(super) left_behind: bool,
     finish: Option<Finish>,
-    /// Its first process, when that is not the one we started, and the processor time last read.
-    first: Option<i32>,
+    /// The processor time last read.
     cpu: Duration,
 }
 
 impl Cell {
     pub(super) fn new(running: Running, drain: Drain, cgroup: Option<Rc<Cgroup>>, folder: Option<PathBuf>) -> Cell {
-        let first = (!running.init).then(|| running.pid.as_raw_pid());
         Cell {
             running,
             drain,
@@ -72,7 +71,6 @@ impl Cell {
             killed: None,
             left_behind: false,
             finish: None,
-            first,
             cpu: Duration::ZERO,
         }
     }
@@ -99,11 +97,11 @@ impl Cell {
 
     /// Kills it: the whole pid namespace, or the whole process group.
     pub(super) fn kill(&mut self) {
-        self.killed = Some(Instant::now());
+        self.killed.get_or_insert_with(Instant::now);
         // One that has no process left is dead enough. It is not reaped yet, so that its number is its own.
         let _ = match self.running.init {
-            true => rustix::process::kill_process(self.running.pid, Signal::KILL),
-            false => rustix::process::kill_process_group(self.running.pid, Signal::KILL),
+            Some(init) => rustix::process::kill_process(init, Signal::KILL),
+            None => rustix::process::kill_process_group(self.running.pid, Signal::KILL),
         };
     }
 
@@ -114,7 +112,7 @@ impl Cell {
         }
     }
 
-    /// Its first process, or the init of its pid namespace.
+    /// Its first process.
     pub(super) fn pid(&self) -> i32 {
         self.running.pid.as_raw_pid()
     }
@@ -122,9 +120,8 @@ impl Cell {
     /// Counts its processes and files and reads its processor time.
     pub(super) fn count(&mut self, around: &Surroundings) -> io::Result<()> {
         let refused = self.refused()?;
-        let census = around.proc.census(self.running.pid.as_raw_pid(), self.running.init);
-        self.first = self.first.or(census.first);
-        if let Some(stat) = self.first.and_then(|first| around.proc.stat(first)) {
+        let census = around.proc.census(self.pid(), self.running.init.map(Pid::as_raw_pid));
+        if let Some(stat) = around.proc.stat(self.pid()) {
             self.cpu = self.cpu.max(stat.cpu());
         }
         let limits = around.limits;
@@ -161,22 +158,21 @@ impl Cell {
             self.ended = Some(Instant::now());
         }
         let Some(ended) = self.ended else { return Ok(()) };
-        if !self.running.init {
-            let others = others(proc, starter, watched);
-            if !others.is_empty() {
-                if self.stop.is_some() || ended.elapsed() >= GRACE || self.killed.is_some() {
-                    self.left_behind |= self.stop.is_none();
-                    self.kill();
-                    for pid in others {
-                        let _ = rustix::process::kill_process(pid, Signal::KILL);
-                    }
+        let others = match self.running.init {
+            Some(init) => proc.children(init.as_raw_pid()).into_iter().filter_map(Pid::from_raw).collect(),
+            None => others(proc, starter, watched),
+        };
+        if !others.is_empty() {
+            if self.stop.is_some() || ended.elapsed() >= GRACE || self.killed.is_some() {
+                self.left_behind |= self.stop.is_none();
+                self.kill();
+                for pid in others {
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }
-                return self.still_dying();
             }
+            return self.still_dying();
         }
-        let finish = starter.reap(&self.running).map_err(Lost::Failed)?;
-        self.left_behind |= finish.left && self.stop.is_none();
-        self.finish = Some(finish);
+        self.finish = Some(starter.reap(&self.running).map_err(Lost::Failed)?);
         Ok(())
     }
 
@@ -214,7 +210,7 @@ impl Cell {
     }
 }
 
-/// What was left behind: we are the reaper of all descendants. With each that is reaped, its children come to us, so that
+/// What was left behind where there is no pid namespace: we are the reaper of all descendants. With each that is reaped, its children come to us, so that
 /// only a list of which nobody was reaped is whole.
 fn others(proc: &Proc, starter: &Starter, watched: &[i32]) -> Vec<Pid> {
     loop {

@@ -16,8 +16,6 @@ pub(super) struct Stat {
     /// User and system time of all threads, and of the children that were waited for, in 1/100 s.
     ticks: u64,
     threads: u64,
-    /// When it was started, in 1/100 s.
-    started: u64,
     /// Pages in memory, shared ones included.
     pages: u64,
 }
@@ -41,7 +39,6 @@ fn parse(stat: &str) -> Option<Stat> {
         group: fields.get(2)?.parse().ok()?,
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
         threads: number(17)?,
-        started: number(19)?,
         pages: number(21)?,
     })
 }
@@ -59,8 +56,6 @@ pub(super) struct Census {
     pub(super) resident_bytes: u64,
     /// Processes and threads.
     pub(super) tasks: u64,
-    /// The program's first process.
-    pub(super) first: Option<i32>,
 }
 
 impl Proc {
@@ -99,12 +94,12 @@ impl Proc {
         }
     }
 
-    /// Counts what descends from `root` or is in its process group. When `root` only waits for the program (`init`),
-    /// it is not counted, and the program's first process is its oldest child; else it is `root` itself.
-    pub(super) fn census(&self, root: i32, init: bool) -> Census {
+    /// Counts `first`, what descends from it or is in its process group, and what descends from the init of its pid
+    /// namespace, without that.
+    pub(super) fn census(&self, first: i32, init: Option<i32>) -> Census {
         let all = self.all();
-        let mut found: HashSet<i32> = HashSet::from([root]);
-        found.extend(all.iter().filter(|(_, stat)| stat.group == root).map(|(pid, _)| *pid));
+        let mut found: HashSet<i32> = HashSet::from_iter(init.into_iter().chain([first]));
+        found.extend(all.iter().filter(|(_, stat)| stat.group == first).map(|(pid, _)| *pid));
         loop {
             let before = found.len();
             found.extend(
@@ -114,17 +109,12 @@ impl Proc {
                 break;
             }
         }
-        let mut pids: Vec<i32> = found.iter().copied().filter(|pid| !(init && *pid == root)).collect();
+        let mut pids: Vec<i32> = found.into_iter().filter(|pid| Some(*pid) != init).collect();
         pids.sort_unstable();
         let program = || pids.iter().filter_map(|pid| all.get(pid));
-        let oldest = || {
-            let children = all.iter().filter(|(_, stat)| stat.parent == root);
-            children.min_by_key(|(pid, stat)| (stat.started, **pid)).map(|(pid, _)| *pid)
-        };
         Census {
             tasks: program().map(|stat| stat.threads).sum(),
             resident_bytes: program().map(|stat| stat.pages.saturating_mul(super::sys::page_bytes())).sum(),
-            first: if init { oldest() } else { Some(root) },
             pids,
         }
     }
@@ -146,7 +136,7 @@ mod tests {
     #[test]
     fn names_may_hold_anything() {
         let stat = "7 (a) b (c) R 1 42 42 0 -1 0 0 0 0 0 120 30 2 1 20 0 3 0 99 0 5";
-        let expected = Stat { zombie: false, parent: 1, group: 42, ticks: 153, threads: 3, started: 99, pages: 5 };
+        let expected = Stat { zombie: false, parent: 1, group: 42, ticks: 153, threads: 3, pages: 5 };
         assert_eq!(parse(stat), Some(expected));
         assert_eq!(parse("7 (cut) R 1"), None);
         assert_eq!(parse(""), None);
@@ -160,12 +150,13 @@ mod tests {
         while proc.children(pid).len() < 2 {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let whole = proc.census(pid, false);
-        assert_eq!((whole.tasks, whole.first, whole.pids.len()), (3, Some(pid), 3));
+        let whole = proc.census(pid, None);
+        assert_eq!((whole.tasks, whole.pids.len()), (3, 3));
         let shared_once = proc.memory_bytes(&whole.pids);
         assert!(shared_once > 0 && shared_once < whole.resident_bytes, "{shared_once} of {whole:?}");
-        let inside = proc.census(pid, true);
-        assert_eq!((inside.tasks, inside.first.map(|first| proc.stat(first).unwrap().parent)), (2, Some(pid)));
+        let first = proc.children(pid)[0];
+        let inside = proc.census(first, Some(pid));
+        assert_eq!((inside.tasks, inside.pids), (2, proc.children(pid)));
         for each in proc.children(pid) {
             let _ = rustix::process::kill_process(
                 rustix::process::Pid::from_raw(each).unwrap(),

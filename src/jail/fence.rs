@@ -7,7 +7,7 @@ use landlock::{
 use rustix::fs::{AtFlags, Mode};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
 use rustix::process::{Gid, Pid, Resource, Signal, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use seccompiler::BpfProgram;
 
 use super::filter;
@@ -16,11 +16,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::cgroup::Cgroup;
 use super::folder::Folder;
+use super::init::Init;
 use super::sys::{self, SingleThreaded};
 use super::{Isolation, Limits, Python};
 
@@ -29,7 +31,8 @@ use super::{Isolation, Limits, Python};
 pub(super) struct Ground {
     home: PathBuf,
     uid: Option<u32>,
-    /// At a level with namespaces: the file system that becomes [`BOX`].
+    /// At a level with namespaces: that of its processes, and the file system that becomes [`BOX`].
+    init: Option<Init>,
     mount: Option<OwnedFd>,
     ruleset: Option<OwnedFd>,
     folder: Option<Folder>,
@@ -44,6 +47,7 @@ impl Ground {
         Ground {
             home: folder.path().to_owned(),
             uid: None,
+            init: None,
             mount: None,
             ruleset: None,
             folder: Some(folder),
@@ -61,11 +65,17 @@ impl Ground {
         self.uid
     }
 
-    /// What the interpreter that waits must be handed: the cgroup's doors, the file system and the ruleset, where there
-    /// are such.
+    /// What the interpreter that waits must be handed: the cgroup's doors, the pid namespace, the file system and the ruleset,
+    /// where there are such.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let doors = self.cgroup.iter().flat_map(|cgroup| cgroup.doors());
-        doors.chain(self.mount.iter().chain(&self.ruleset).map(AsFd::as_fd))
+        let init = self.init.iter().map(Init::namespace);
+        doors.chain(init).chain(self.mount.iter().chain(&self.ruleset).map(AsFd::as_fd))
+    }
+
+    /// The init of the program's pid namespace, at a level with one.
+    pub(super) fn init(&self) -> Option<Pid> {
+        self.init.as_ref().map(Init::pid)
     }
 
     /// The program's cgroup, at a level with one.
@@ -76,6 +86,11 @@ impl Ground {
     /// Its folder, where no file system of its own bounds what lies there.
     pub(super) fn folder(&self) -> Option<&Path> {
         self.folder.as_ref().map(Folder::path)
+    }
+
+    /// Ends the pid namespace of a program that has been reaped.
+    pub(super) fn end(&mut self, patience: Duration) -> io::Result<()> {
+        self.init.take().map_or(Ok(()), |init| init.end(patience))
     }
 
     /// Removes it, once nothing is left of the program.
@@ -181,15 +196,17 @@ impl Fence {
     }
 
     /// A fresh place for the program of the slot's `cell`.
-    pub(super) fn ground(&self, cell: u32, limits: &Limits) -> Result<Ground, String> {
-        if self.view.is_none() {
+    pub(super) fn ground(&self, single: SingleThreaded, cell: u32, limits: &Limits) -> Result<Ground, String> {
+        let Some(view) = &self.view else {
             let folder = Folder::new_in(&self.temp).map_err(|error| error.to_string())?;
             let mut ground = Ground::of_folder(folder);
             if self.level == Isolation::Landlock {
                 ground.ruleset = self.ruleset(&PathFd::new(ground.home()).map_err(|error| error.to_string())?)?;
             }
             return Ok(ground);
-        }
+        };
+        let init =
+            Init::start(single, view.pids()).map_err(|cause| format!("failed to make a pid namespace: {cause}"))?;
         let cgroup = self.cgroups.get(cell as usize).cloned();
         if let Some(cgroup) = &cgroup {
             cgroup.limit(limits).map_err(|cause| format!("failed to limit a cgroup: {cause}"))?;
@@ -197,7 +214,8 @@ impl Fence {
         let uid = self.first_uid.map(|first| first + cell);
         let mount = self.mount(uid, limits).map_err(|cause| format!("failed to make a tmpfs: {cause}"))?;
         let ruleset = self.ruleset(&mount)?;
-        Ok(Ground { home: Path::new(BOX).join("home"), uid, mount: Some(mount), ruleset, folder: None, cgroup })
+        let home = Path::new(BOX).join("home");
+        Ok(Ground { home, uid, init: Some(init), mount: Some(mount), ruleset, folder: None, cgroup })
     }
 
     /// An empty file system that is mounted nowhere yet: `home`, and what `/tmp` and `/dev/shm` lead to. It may be
@@ -247,23 +265,19 @@ impl Fence {
         made().map(Into::into).map_err(|error| format!("failed to make a Landlock ruleset: {error}"))
     }
 
-    /// Forks, at a level with namespaces into a new pid namespace; `None` in the child.
-    pub(super) fn fork(&self, single: SingleThreaded) -> io::Result<Option<Pid>> {
-        let Some(view) = &self.view else {
-            return sys::fork(single);
-        };
-        sys::unshare(UnshareFlags::NEWPID)?;
-        let forked = sys::fork(single);
-        if !matches!(forked, Ok(None)) {
-            // The next program gets another one.
-            rustix::thread::move_into_link_name_space(view.pids(), Some(LinkNameSpaceType::ProcessID))?;
+    /// Forks, at a level with namespaces into the ground's pid namespace; `None` in the child.
+    pub(super) fn fork(&self, single: SingleThreaded, ground: &Ground) -> io::Result<Option<Pid>> {
+        match (&self.view, &ground.init) {
+            (Some(view), Some(init)) => init.fork(single, view.pids()),
+            _ => sys::fork(single),
         }
-        forked
     }
 
-    /// What the init of a sample's pid namespace does first: the rest of the sample's own world.
-    pub(super) fn enter_sample(&self, ground: &Ground) -> io::Result<()> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    /// What the program's first process does first: enters the rest of the sample's own world.
+    pub(super) fn enter(&self, ground: &Ground) -> io::Result<()> {
+        if !self.namespaces() {
+            return Ok(());
+        }
         if let Some(cgroup) = &ground.cgroup {
             cgroup.enter()?;
         }

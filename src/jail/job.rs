@@ -1,14 +1,15 @@
 //! What one interpreter is handed.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
-/// What every interpreter executes: takes a job, runs it, reports.
+/// What every interpreter executes: takes a job, runs it, reports. It is a generator, so that it can be begun before a fork.
 pub(super) const RUNNER: &str = include_str!("runner.py");
 
 /// What it executes before, when its job is but a part of a program.
 pub(super) const SPLIT: &str = include_str!("split.py");
+
+/// The runner from its beginning to its end.
+const RUN: &str = "for _ in run():\n    pass\n";
 
 /// What a program is to the interpreter that executes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +24,10 @@ pub(super) enum Role {
 
 impl Role {
     /// What an interpreter of its own executes for it.
-    pub(super) fn code(self) -> Cow<'static, str> {
+    pub(super) fn code(self) -> String {
         match self {
-            Role::Whole => RUNNER.into(),
-            Role::Candidate | Role::Judge => [SPLIT, RUNNER].concat().into(),
+            Role::Whole => [RUNNER, RUN].concat(),
+            Role::Candidate | Role::Judge => [SPLIT, RUNNER, RUN].concat(),
         }
     }
 }

@@ -23,58 +23,12 @@ def run():
     from _sitebuiltins import Quitter
     import builtins
 
-    write, leave, getpid, pid = posix.write, posix._exit, posix.getpid, posix.getpid()
+    write, leave, getpid = posix.write, posix._exit, posix.getpid
     text, kinds, isa, trace, modules = str, type, issubclass, sys.exc_info, sys.modules
     any_exception, failed_assert, exits, no_syntax = BaseException, AssertionError, SystemExit, SyntaxError
     no_memory, system_error, runtime_error = MemoryError, OSError, RuntimeError
-
-    pipe, given, packages = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-
-    parts = []
-    while True:
-        part = posix.read(0, 1 << 20)
-        if not part:
-            break
-        parts.append(part)
-    nonce, _, source = b"".join(parts).partition(b"\n")
-    nonce, _, role = nonce.partition(b" ")
-    source = source.decode()
-    alone, channel = given != "-" and not role, None
-    if role:
-        channel = int(given)
-        if channel == 3:  # which will be the report pipe's
-            channel = posix.dup(channel)
-        posix.set_inheritable(channel, False)
-    given = int(given) if alone else posix.open("/dev/null", posix.O_RDONLY)
-    posix.dup2(given, 0)
-    posix.close(given)
-
-    # Descriptor 3 is the report pipe in every run, and no program that we start inherits it.
-    if pipe == 3:
-        posix.set_inheritable(3, False)
-    else:
-        posix.dup2(pipe, 3, False)
-        posix.close(pipe)
-
-    # What `site` would have done, at a tenth of its price: no .pth file is read, no user folder is searched. The
-    # working folder is not on the path: a file left there shadows no module.
     builtins.exit = Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.quit = Quitter("quit", "Ctrl-D (i.e. EOF)")
-    if sys.path and sys.path[0] == "":
-        del sys.path[0]
-    sys.path += packages
-    sys.argv[:] = [""]
-    if "random" in source:
-        import random
-
-        random.seed(0)
-
-    name = "__main__" if alone else "candidate"
-    candidate = kinds(sys)(name)
-    namespace = candidate.__dict__
-    namespace["__builtins__"] = builtins
-    modules[name] = candidate
-    reserve = bytes(1 << 20)  # address space, of which no page is touched
 
     def flush():
         try:
@@ -156,12 +110,61 @@ def run():
             return b"process_limit"
         return b"exception"
 
+    yield  # so much is done before a fork: what it would touch afterwards is copied page by page
+
+    pid = getpid()
+    pipe, given, packages = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+
+    parts = []
+    while True:
+        part = posix.read(0, 1 << 16)  # no more than malloc gives without a map of its own
+        if not part:
+            break
+        parts.append(part)
+    nonce, _, source = b"".join(parts).partition(b"\n")
+    nonce, _, role = nonce.partition(b" ")
+    source = source.decode()
+    alone, channel = given != "-" and not role, None
+    if role:
+        channel = int(given)
+        if channel == 3:  # which will be the report pipe's
+            channel = posix.dup(channel)
+        posix.set_inheritable(channel, False)
+    given = int(given) if alone else posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(given, 0)
+    posix.close(given)
+
+    # Descriptor 3 is the report pipe in every run, and no program that we start inherits it.
+    if pipe == 3:
+        posix.set_inheritable(3, False)
+    else:
+        posix.dup2(pipe, 3, False)
+        posix.close(pipe)
+
+    # The rest of what `site` would have done, at a tenth of its price: no .pth file is read, no user folder is searched.
+    # The working folder is not on the path: a file left there shadows no module.
+    if sys.path and sys.path[0] == "":
+        del sys.path[0]
+    sys.path += packages
+    sys.argv[:] = [""]
+    if "random" in source:
+        import random
+
+        random.seed(0)
+
+    name = "__main__" if alone else "candidate"
+    candidate = kinds(sys)(name)
+    namespace = candidate.__dict__
+    namespace["__builtins__"] = builtins
+    modules[name] = candidate
+    reserve = bytes(1 << 20)  # address space, of which no page is touched
+
     write(3, b"begun\n")
     try:
         if role == b"judge":
-            job = split.json.loads(source)
-            source = job["text"]
-            code = split.tests(channel, job, namespace, report)
+            prepared = split.known.get(source) or split.prepare(source)
+            source, code = prepared["text"], prepared["code"]
+            split.tests(channel, prepared, namespace, report)
         else:
             code = compile(source, "<candidate>", "exec", 0, True)
     except any_exception as error:
@@ -195,5 +198,3 @@ def run():
         end_workers()
     report(verdict, detail, steps)
 
-
-run()

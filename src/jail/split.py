@@ -360,11 +360,80 @@ class split:
     # What the tests may ask of a function or class of the candidate, and no plain value can answer.
     PRIVATE = frozenset("__name__ __qualname__ __code__ __annotations__ __defaults__ __kwdefaults__ __wrapped__".split())
 
-    def tests(channel, job, namespace, report):
-        """The tests as code, and in `namespace` what they need: the task's helpers, and a stand-in for everything of the
-        candidate's that they name. `report` ends this process."""
+    # source → what `prepare` made of it. The interpreter that waits for judges fills it, and its forks find it there.
+    known = {}
+
+    def prepare(source):
+        """What of a judge's work is the same whoever the candidate is: the tests as code, what they name, and why they
+        cannot be apart from a candidate, where that shows in their text."""
         import ast
 
+        self = split
+        job = self.json.loads(source)
+        tree = ast.parse(job["text"], "<candidate>")
+        named, read_from, caught, asserted, whole = set(), set(), set(), set(), []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                named.add(node.id)
+            elif isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Name) and node.func.id in ("exec", "eval") and len(node.args) < 2:
+                    whole.append("the tests use %s" % node.func.id)
+            elif isinstance(node, ast.Attribute):
+                if node.attr in self.WHOLE:
+                    whole.append("the tests use %s" % node.attr)
+                if isinstance(node.value, ast.Name):
+                    read_from.add(node.value.id)
+            elif isinstance(node, ast.alias):
+                if node.name.partition(".")[0] in self.WHOLE:
+                    whole.append("the tests use %s" % node.name)
+            elif isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
+                whole.append("the tests are asynchronous")
+            elif isinstance(node, ast.Assert):
+                left = node.test.left if isinstance(node.test, ast.Compare) else node.test
+                if isinstance(left, ast.Call) and isinstance(left.func, ast.Name):
+                    asserted.add(left.func.id)
+            elif isinstance(node, ast.ExceptHandler) and node.type is not None:
+                caught.update(part.id for part in ast.walk(node.type) if isinstance(part, ast.Name))
+        whole += ["the tests use %s" % name for name in sorted(named & self.WHOLE)]
+        # A builtin is the builtin, whatever the candidate calls so, unless it is what the task asks for.
+        wanted = named.difference(dir(self.builtins))
+        if job["entry"] is not None:
+            wanted.add(job["entry"])
+        return {
+            "text": job["text"],
+            "entry": job["entry"],
+            "code": compile(tree, "<candidate>", "exec", 0, True),
+            "helpers": self.helpers(job["given"]),
+            "wanted": wanted,
+            "asserted": asserted,
+            "read_from": read_from & frozenset(getattr(self.sys, "stdlib_module_names", ())),
+            "caught": caught,
+            "whole": whole,
+        }
+
+    def helpers(prompt):
+        """What the task gives beside the function to be written, as code: imports, and functions that its tests may use.
+        The function that the prompt ends in is the candidate's."""
+        import ast
+
+        for text in (prompt, prompt + "\n    pass\n"):
+            try:
+                tree = ast.parse(text)
+                break
+            except (SyntaxError, ValueError):
+                tree = None
+        if tree is None or not tree.body:
+            return None
+        if isinstance(tree.body[-1], (ast.FunctionDef, ast.ClassDef)):
+            del tree.body[-1]
+        try:
+            return compile(tree, "<prompt>", "exec", 0, True)
+        except (SyntaxError, ValueError):
+            return None
+
+    def tests(channel, prepared, namespace, report):
+        """Puts into `namespace` what the tests need: the task's helpers, and a stand-in for everything of the candidate's
+        that they name. `prepared` is of `prepare`; `report` ends this process."""
         self = split
 
         def whole(why):
@@ -525,67 +594,21 @@ class split:
                 numbers[id(stands[number])] = number
             return stands[number]
 
-        tree = ast.parse(job["text"], "<candidate>")
-        code = compile(tree, "<candidate>", "exec", 0, True)
-        named, read_from, caught, asserted = set(), set(), set(), set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name):
-                named.add(node.id)
-            elif isinstance(node, ast.Call):
-                if isinstance(node.func, ast.Name) and node.func.id in ("exec", "eval") and len(node.args) < 2:
-                    whole("the tests use %s" % node.func.id)
-            elif isinstance(node, ast.Attribute):
-                if node.attr in self.WHOLE:
-                    whole("the tests use %s" % node.attr)
-                if isinstance(node.value, ast.Name):
-                    read_from.add(node.value.id)
-            elif isinstance(node, ast.alias):
-                if node.name.partition(".")[0] in self.WHOLE:
-                    whole("the tests use %s" % node.name)
-            elif isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
-                whole("the tests are asynchronous")
-            elif isinstance(node, ast.Assert):
-                left = node.test.left if isinstance(node.test, ast.Compare) else node.test
-                if isinstance(left, ast.Call) and isinstance(left.func, ast.Name):
-                    asserted.add(left.func.id)
-            elif isinstance(node, ast.ExceptHandler) and node.type is not None:
-                caught.update(part.id for part in ast.walk(node.type) if isinstance(part, ast.Name))
-        for name in sorted(named & self.WHOLE):
-            whole("the tests use %s" % name)
-        self.helpers(job["given"], namespace)
-        if job["entry"] is not None:
-            namespace.pop(job["entry"], None)
-        wanted = named.union(() if job["entry"] is None else [job["entry"]])
-        # A builtin is the builtin, whatever the candidate calls so, unless it is what the task asks for.
-        wanted -= (set(dir(self.builtins)) - {job["entry"]}).union(namespace)
-        wanted = wanted or asserted
-        for name in wanted & read_from & frozenset(getattr(self.sys, "stdlib_module_names", ())):
+        for why in prepared["whole"]:
+            whole(why)
+        if prepared["helpers"] is not None:
+            try:
+                exec(prepared["helpers"], namespace)
+            except Exception:
+                pass  # then the tests miss it, and say so
+        if prepared["entry"] is not None:
+            namespace.pop(prepared["entry"], None)
+        wanted = prepared["wanted"].difference(namespace) or prepared["asserted"]
+        for name in wanted & prepared["read_from"]:
             namespace[name] = __import__(name)
         there = ask("names", sorted(wanted.difference(namespace)))
         if type(there) is not dict or not wanted.issuperset(there):
             broken("names")
-        for name in sorted(caught.intersection(there)):
+        for name in sorted(prepared["caught"].intersection(there)):
             whole("the tests catch %s" % name)
         namespace.update(there)
-        return code
-
-    def helpers(prompt, namespace):
-        """What the task gives beside the function to be written: imports, and functions that its tests may use. The
-        function that the prompt ends in is the candidate's."""
-        import ast
-
-        self = split
-        for text in (prompt, prompt + "\n    pass\n"):
-            try:
-                tree = ast.parse(text)
-                break
-            except (SyntaxError, ValueError):
-                tree = None
-        if tree is None or not tree.body:
-            return
-        if isinstance(tree.body[-1], (ast.FunctionDef, ast.ClassDef)):
-            del tree.body[-1]
-        try:
-            exec(compile(tree, "<prompt>", "exec", 0, True), namespace)
-        except Exception:
-            pass  # then the tests miss it, and say so

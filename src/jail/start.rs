@@ -1,5 +1,6 @@
 //! Starts interpreters: a fresh one each time, or a fork of one that waits.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,7 +18,6 @@ use super::fence::{Fence, Ground, number};
 use super::interpreter::{self, interpreter, program, take_limit};
 use super::job::{RUNNER, Role, SPLIT};
 use super::sys::{self, SingleThreaded};
-use super::vigil::GRACE;
 use super::wire::send_fds;
 use super::{Limits, Python};
 
@@ -47,30 +47,6 @@ pub(super) struct Finish {
     pub(super) status: i32,
     /// Processor time of its first process and of those it has waited for.
     pub(super) cpu: Duration,
-    /// Others were left when the grace was over.
-    pub(super) left: bool,
-}
-
-impl Finish {
-    /// 4 bytes of status, 8 of microseconds, 1 of whether others were left; nothing from one that was killed.
-    fn read(bytes: &[u8]) -> Finish {
-        let fields = bytes.split_first_chunk::<4>().and_then(|(status, rest)| {
-            let (micros, rest) = rest.split_first_chunk::<8>()?;
-            Some((i32::from_le_bytes(*status), u64::from_le_bytes(*micros), *rest.first()?))
-        });
-        match fields {
-            Some((status, micros, left)) => Finish { status, cpu: Duration::from_micros(micros), left: left != 0 },
-            None => Finish { status: libc::SIGKILL, cpu: Duration::ZERO, left: false },
-        }
-    }
-
-    fn write(&self, mut to: impl Write) -> io::Result<()> {
-        let mut bytes = [0; 13];
-        bytes[..4].copy_from_slice(&self.status.to_le_bytes());
-        bytes[4..12].copy_from_slice(&(self.cpu.as_micros() as u64).to_le_bytes());
-        bytes[12] = self.left.into();
-        to.write_all(&bytes)
-    }
 }
 
 /// The limits that the kernel holds for each process.
@@ -90,12 +66,15 @@ pub(super) fn rlimits(limits: &Limits, fence: &Fence) -> Vec<(Resource, u64, u64
 pub(super) struct Starter {
     single: SingleThreaded,
     python: Python,
+    /// The interpreter that is forked for each program; none where each gets a fresh one.
     zygote: Option<Zygote>,
+    /// The same for judges, which knows their tests. It is started for the first of them.
+    judges: Option<Zygote>,
 }
 
 impl Starter {
     pub(super) fn cold(single: SingleThreaded, python: &Python) -> Starter {
-        Starter { single, python: python.clone(), zygote: None }
+        Starter { single, python: python.clone(), zygote: None, judges: None }
     }
 
     /// Starts the interpreter that is forked for each program.
@@ -104,9 +83,25 @@ impl Starter {
         Ok(self)
     }
 
-    /// Whether `pid` is the interpreter that waits.
+    /// The interpreter that is forked for jobs of this role.
+    fn zygote(&mut self, role: Role, fence: &Fence) -> Result<Option<&mut Zygote>, String> {
+        if role != Role::Judge || self.zygote.is_none() {
+            return Ok(self.zygote.as_mut());
+        }
+        if self.judges.is_none() {
+            self.judges = Some(Zygote::start(&self.python, fence)?);
+        }
+        Ok(self.judges.as_mut())
+    }
+
+    /// A fresh place for the program of the slot's `cell`.
+    pub(super) fn ground(&self, fence: &Fence, cell: u32, limits: &Limits) -> Result<Ground, String> {
+        fence.ground(self.single, cell, limits)
+    }
+
+    /// Whether `pid` is an interpreter that waits.
     pub(super) fn owns(&self, pid: i32) -> bool {
-        self.zygote.as_ref().is_some_and(|zygote| zygote.child.id() as i32 == pid)
+        self.zygote.iter().chain(&self.judges).any(|zygote| zygote.child.id() as i32 == pid)
     }
 
     /// Starts a program.
@@ -117,7 +112,7 @@ impl Starter {
         fence: &Fence,
         ground: &Ground,
     ) -> Result<Running, String> {
-        match &mut self.zygote {
+        match self.zygote(ends.role, fence)? {
             Some(zygote) => zygote.fork(&ends, limits, fence, ground),
             None => self.fresh(ends, limits, fence, ground).map_err(|cause| format!("failed to start python: {cause}")),
         }
@@ -125,57 +120,31 @@ impl Starter {
 
     /// Reaps a process that has ended.
     pub(super) fn reap(&mut self, running: &Running) -> Result<Finish, String> {
-        if let Some(zygote) = &mut self.zygote {
+        let zygote = if running.role == Role::Judge { &mut self.judges } else { &mut self.zygote };
+        if let Some(zygote) = zygote {
             return zygote.reap(running.pid);
         }
         let failed = |cause| format!("failed to reap process {}: {cause}", running.pid.as_raw_pid());
-        let ended = sys::reap(Some(running.pid), true).map_err(failed)?;
-        match (&running.status, ended) {
-            (Some(status), _) => {
-                let mut bytes = [0; 13];
-                let count = rustix::io::read(status, &mut bytes).map_err(|error| failed(error.into()))?;
-                Ok(Finish::read(&bytes[..count]))
-            }
-            (None, Some(ended)) => Ok(Finish { status: ended.status, cpu: ended.cpu, left: false }),
-            (None, None) => Err(failed(io::ErrorKind::NotFound.into())),
-        }
+        let ended = sys::reap(Some(running.pid), true).and_then(|ended| ended.ok_or(io::ErrorKind::NotFound.into()));
+        ended.map(|ended| Finish { status: ended.status, cpu: ended.cpu }).map_err(failed)
     }
 
     fn fresh(&self, ends: Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> io::Result<Running> {
-        let init = fence.namespaces();
-        let (status, status_end) = if init { io::pipe().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
-        let program = || -> io::Error {
-            match self.become_program(ends, limits, fence, ground) {
-                Ok(never) => never,
-                Err(error) => error,
+        match fence.fork(self.single, ground)? {
+            Some(pid) => Ok(Running { role: ends.role, pid, pidfd: pidfd(pid), init: ground.init() }),
+            None => {
+                // Whatever goes wrong is said where it is looked for when no program has begun.
+                let stderr = ends.stderr.try_clone();
+                let Err(error) = fence.enter(ground).and_then(|()| self.become_program(ends, limits, fence, ground));
+                let _ = stderr.map(|stderr| writeln!(File::from(stderr), "{error}"));
+                sys::leave(127)
             }
-        };
-        let forked = fence.fork(self.single)?;
-        let Some(pid) = forked else {
-            // Whatever goes wrong from here on is said on the program's standard error, where it is looked for when
-            // no program has begun.
-            let Some(mut status_end) = status_end else {
-                say_and_leave(program());
-            };
-            drop(status);
-            match fence.enter_sample(ground).and_then(|()| sys::fork(self.single)) {
-                Ok(None) => say_and_leave(program()),
-                Ok(Some(first)) => {
-                    drop(program);
-                    let written = wait_for_all(first).and_then(|finish| finish.write(&mut status_end));
-                    sys::leave(written.is_err().into());
-                }
-                Err(error) => say_and_leave(error),
-            }
-        };
-        drop(status_end);
-        Ok(Running { pid, pidfd: pidfd(pid), status: status.map(OwnedFd::from), init })
+        }
     }
 
     /// Turns this process into the interpreter. Returns only if it cannot.
-    fn become_program(&self, ends: Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> io::Result<io::Error> {
+    fn become_program(&self, ends: Ends, limits: &Limits, fence: &Fence, ground: &Ground) -> io::Result<Infallible> {
         rustix::process::setsid()?;
-        rustix::stdio::dup2_stderr(&ends.stderr)?;
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         rustix::process::chdir(ground.home())?;
         for (resource, soft, hard) in rlimits(limits, fence) {
@@ -188,37 +157,7 @@ impl Starter {
         let mut command = program(&self.python, ends.role, ends.report.as_raw_fd(), input, ground.home());
         command.stdin(ends.job).stdout(ends.stdout).stderr(ends.stderr);
         fence.close(ground)?;
-        Ok(command.exec())
-    }
-}
-
-fn say_and_leave(error: io::Error) -> ! {
-    let _ = writeln!(io::stderr(), "{error}");
-    sys::leave(127)
-}
-
-/// What an init does: waits for the program and for all that it left, the latter for no longer than the grace.
-fn wait_for_all(first: Pid) -> io::Result<Finish> {
-    let mut finish: Option<(Finish, std::time::Instant)> = None;
-    loop {
-        match sys::reap(None, finish.is_none()) {
-            Ok(Some(ended)) if ended.pid == first.as_raw_pid() => {
-                let now = std::time::Instant::now();
-                finish = Some((Finish { status: ended.status, cpu: ended.cpu, left: false }, now));
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => match &mut finish {
-                Some((finish, since)) if since.elapsed() >= GRACE => {
-                    finish.left = true;
-                    return Ok(*finish);
-                }
-                _ => std::thread::sleep(Duration::from_millis(1)),
-            },
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
-                return finish.map(|(finish, _)| finish).ok_or(error);
-            }
-            Err(error) => return Err(error),
-        }
+        Err(command.exec())
     }
 }
 
@@ -246,7 +185,7 @@ impl Zygote {
         let failed = |cause: io::Error| format!("failed to start python `{}`: {cause}", python.path.display());
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let words = hold(b"").map_err(failed)?;
-        let mut command = interpreter(python, &[SPLIT, ZYGOTE, RUNNER].concat());
+        let mut command = interpreter(python, &[SPLIT, RUNNER, ZYGOTE].concat());
         let child = command
             .arg(fence.plan())
             .args(&python.packages)
@@ -291,7 +230,7 @@ impl Zygote {
         });
         let message = serde_json::json!({
             "uid": ground.uid(), "home": ground.home(), "input": ends.input.is_some(), "rlimits": rlimits.collect::<Vec<_>>(),
-            "doors": ground.cgroup().map_or(0, |cgroup| cgroup.doors().count()),
+            "doors": ground.cgroup().map_or(0, |cgroup| cgroup.doors().count()), "tests": ends.role == Role::Judge,
         });
         let mut answer = [0; 4];
         let exchange = send_fds(&self.socket, message.to_string().as_bytes(), &fds)
@@ -303,17 +242,20 @@ impl Zygote {
             return Err(format!("python failed to fork: {}", io::Error::from_raw_os_error(pid.saturating_neg())));
         };
         let pidfd = pidfd(id).ok_or_else(|| "the kernel has no pidfd".to_owned())?;
-        Ok(Running { pid: id, pidfd: Some(pidfd), status: None, init: fence.namespaces() })
+        Ok(Running { role: ends.role, pid: id, pidfd: Some(pidfd), init: ground.init() })
     }
 
     fn reap(&mut self, pid: Pid) -> Result<Finish, String> {
-        let mut answer = [0; 13];
+        let mut answer = [0; 12];
         let exchange = self
             .socket
             .write_all(pid.as_raw_pid().to_string().as_bytes())
             .and_then(|()| self.socket.read_exact(&mut answer));
         exchange.map_err(|cause| self.lost(cause))?;
-        Ok(Finish::read(&answer))
+        let (status, micros) = answer.split_at(4);
+        let status = i32::from_le_bytes(status.try_into().map_err(|_| "an answer that is cut")?);
+        let micros = u64::from_le_bytes(micros.try_into().map_err(|_| "an answer that is cut")?);
+        Ok(Finish { status, cpu: Duration::from_micros(micros) })
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
-use super::cell::Cell;
+use super::cell::{Cell, LAST_BREATH};
 use super::census::Proc;
 use super::cgroup;
 use super::drain::Drain;
@@ -161,15 +161,19 @@ fn run(
     proc: &Proc,
     bonds: [&std::os::fd::BorrowedFd; 2],
 ) -> Result<Vec<Outcome>, Lost> {
-    let grounds = (0..).zip(&order.jobs).map(|(at, _)| fence.ground(at, &order.limits));
-    let grounds: Vec<Ground> = grounds.collect::<Result<_, _>>().map_err(Lost::Failed)?;
+    let grounds = (0..).zip(&order.jobs).map(|(at, _)| starter.ground(fence, at, &order.limits));
+    let mut grounds: Vec<Ground> = grounds.collect::<Result<_, _>>().map_err(Lost::Failed)?;
     let mut cells = Vec::new();
     let watched = start_all(order, fence, &grounds, starter, &mut cells).and_then(|()| {
         let around = Surroundings { proc, limits: &order.limits, bonds: bonds.map(|bond| *bond) };
         watch(&mut cells, &around, starter)
     });
-    if watched.is_err() {
+    if let Err(lost) = watched {
         cells.iter_mut().filter(|cell| !cell.over()).for_each(Cell::kill);
+        return Err(lost);
+    }
+    for ground in &mut grounds {
+        ground.end(LAST_BREATH).map_err(|cause| Lost::Failed(format!("failed to end a pid namespace: {cause}")))?;
     }
     let mut outcomes = Vec::new();
     for (ground, cell) in grounds.into_iter().zip(cells) {
@@ -177,7 +181,7 @@ fn run(
         let removed = ground.remove().is_ok();
         outcomes.push(Outcome { seen: cell.seen(), home, removed });
     }
-    watched.map(|()| outcomes)
+    Ok(outcomes)
 }
 
 /// Starts the jobs of an order. Two are connected by a socket; each has its own end, and only that.

@@ -74,6 +74,12 @@ pub(super) fn take_stdin() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(0) }
 }
 
+/// Has the kernel reap our children as they end.
+pub(super) fn ignore_children() {
+    // SAFETY: no handler is installed, and none was.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
 /// The size of a page of memory.
 pub(super) fn page_bytes() -> u64 {
     // SAFETY: takes a number and returns one.

@@ -102,7 +102,7 @@ fn what_must_never_be() {
 /// Every file with unsafe code, and how many places of it. One more is a decision, and has its reason beside it.
 const UNSAFE: [(&str, usize); 5] = [
     ("src/jail/spawn.rs", 3),
-    ("src/jail/sys.rs", 10),
+    ("src/jail/sys.rs", 11),
     ("src/model/device/launch.rs", 2),
     ("src/model/kernel.rs", 6),
     ("src/model/kernel/sums.rs", 5),
