@@ -53,9 +53,10 @@ pub(super) struct Finish {
 pub(super) fn rlimits(limits: &Limits, fence: &Fence) -> Vec<(Resource, u64, u64)> {
     let mut all = interpreter::rlimits(limits).to_vec();
     if fence.own_user() {
-        // Well above our own limit, whose verdict is another than that of a refused fork: it stops what multiplies
-        // faster than we count. It binds users, so that it is for those that are the program's own.
-        let most = limits.processes.saturating_mul(4);
+        // Far above our own limit, whose verdict is another than that of a refused fork: it stops what multiplies faster
+        // than we count. It binds users, so that it is for those that are the program's own, or at least a namespace's:
+        // where we are not root, programs that run at once are one user.
+        let most = limits.processes.saturating_mul(16);
         all.push((Resource::Nproc, most, most));
     }
     all
