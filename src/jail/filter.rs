@@ -152,9 +152,23 @@ const NEW_NAMESPACES: [libc::c_int; 8] = [
     0x80, // CLONE_NEWTIME
 ];
 
-/// The filters of a level, to be installed one after the other.
-pub(super) fn filters(level: Isolation) -> Result<Vec<BpfProgram>, String> {
-    let build = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+/// Filters to be installed one after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filters {
+    /// Those that whoever forks programs can live with. Each costs a compilation in the kernel, so that an interpreter that
+    /// waits takes them once, for all its forks.
+    pub(super) early: Vec<BpfProgram>,
+    /// What a program's process needs itself, until it has become one.
+    pub(super) late: Vec<BpfProgram>,
+}
+
+/// The calls that make a program's own world.
+const REFUSED_LATE: [i64; 5] =
+    [libc::SYS_setns, libc::SYS_unshare, libc::SYS_mount, libc::SYS_move_mount, libc::SYS_setsid];
+
+/// The filters of a level.
+pub(super) fn filters(level: Isolation) -> Result<Filters, String> {
+    let build = || -> Result<Filters, seccompiler::BackendError> {
         let mut refused: Rules = REFUSED.iter().chain(REFUSED_HERE).map(|call| (*call, Vec::new())).collect();
         let when = |argument, operator, value: u64| {
             SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?])
@@ -179,12 +193,13 @@ pub(super) fn filters(level: Isolation) -> Result<Vec<BpfProgram>, String> {
         }
         // glibc falls back to clone, whose flags can be seen.
         let absent: Rules = [(libc::SYS_clone3, Vec::new())].into();
-        let mut filters = vec![program(refused, libc::EPERM)?, program(absent, libc::ENOSYS)?];
+        let late = REFUSED_LATE.iter().filter_map(|call| refused.remove_entry(call)).collect();
+        let mut early = vec![program(refused, libc::EPERM)?, program(absent, libc::ENOSYS)?];
         if level == Isolation::Landlock {
             let calls = WITHOUT_EFFECT_WITHOUT_NAMESPACES.iter().map(|call| (*call, Vec::new())).collect();
-            filters.push(program(calls, 0)?);
+            early.push(program(calls, 0)?);
         }
-        Ok(filters)
+        Ok(Filters { early, late: vec![program(late, libc::EPERM)?] })
     };
     build().map_err(|error| format!("failed to build the seccomp filter: {error}"))
 }
@@ -237,9 +252,10 @@ mod tests {
     #[test]
     fn filters_are_what_the_kernel_takes() {
         for level in [Isolation::Landlock, Isolation::Namespaces] {
-            for program in filters(level).unwrap() {
+            let Filters { early, late } = filters(level).unwrap();
+            for program in early.iter().chain(&late) {
                 assert!(program.len() < 4096, "BPF_MAXINSNS");
-                assert_eq!(bytes(&program).len(), program.len() * 8);
+                assert_eq!(bytes(program).len(), program.len() * 8);
             }
         }
     }
@@ -247,8 +263,10 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn x32_is_looked_for_first() {
-        let program = filters(Isolation::Namespaces).unwrap().remove(0);
-        assert_eq!((program[0].k, program[1].k), (0, 0x4000_0000));
-        assert_eq!(bytes(&program)[..4], [0x20, 0, 0, 0]);
+        let Filters { early, late } = filters(Isolation::Namespaces).unwrap();
+        for program in early.iter().chain(&late) {
+            assert_eq!((program[0].k, program[1].k), (0, 0x4000_0000));
+            assert_eq!(bytes(program)[..4], [0x20, 0, 0, 0]);
+        }
     }
 }

@@ -28,18 +28,25 @@ def serve():
     packages = sys.argv[2:]
     calls, namespaces = plan["calls"], plan["namespaces"]
     libc = ctypes.CDLL(None, use_errno=True)
-    filters = []
-    for text in plan["filters"]:
-        code = ctypes.create_string_buffer(bytes.fromhex(text), len(text) // 2)
-        fprog = struct.pack("HxxxxxxP", len(text) // 16, ctypes.addressof(code))
-        filters.append((code, ctypes.create_string_buffer(fprog, len(fprog))))
-    no_capabilities = ctypes.create_string_buffer(24)
-    capabilities_of_self = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
 
     def must(result):
         if result != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+    def programs(texts):
+        """seccomp's filters as the kernel takes them, and what they point to."""
+        for text in texts:
+            code = ctypes.create_string_buffer(bytes.fromhex(text), len(text) // 2)
+            fprog = struct.pack("HxxxxxxP", len(text) // 16, ctypes.addressof(code))
+            yield ctypes.create_string_buffer(fprog, len(fprog)), code
+
+    def filter_calls(fprog):
+        must(libc.prctl(22, 2, fprog, 0, 0))  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+    late = list(programs(plan["filters"]["late"]))
+    no_capabilities = ctypes.create_string_buffer(24)
+    capabilities_of_self = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0), 8)
 
     NEWPID, NEWNS, NEWIPC = 0x20000000, 0x00020000, 0x08000000
     # The socket leaves descriptor 0, which will be a program's.
@@ -71,7 +78,6 @@ def serve():
             os.setresuid(uid, uid, uid)
         if plan["confined"]:
             must(libc.syscall(calls["capset"], capabilities_of_self, no_capabilities))
-            must(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
         must(libc.prctl(4, 1, 0, 0, 0))  # PR_SET_DUMPABLE: its own /proc entries are its own again
         if ruleset is not None:
             must(libc.syscall(calls["landlock_restrict_self"], ruleset, 0))
@@ -81,8 +87,8 @@ def serve():
             os.dup2(fd, at)
         os.closerange(3, 10)
         os.closerange(12 if request["input"] else 11, 256)
-        for _, fprog in filters:
-            must(libc.prctl(22, 2, fprog, 0, 0))  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        for fprog, _ in late:
+            filter_calls(fprog)
         _signal.signal(2, _signal.default_int_handler)
 
     def know(job):
@@ -90,7 +96,7 @@ def serve():
         try:
             text = os.pread(job, os.fstat(job).st_size, 0).partition(b"\n")[2].decode()
             if text not in split.known:
-                if len(split.known) >= 64:
+                if len(split.known) >= 256:
                     split.known.clear()
                 split.known[text] = split.prepare(text)
                 gc.freeze()
@@ -104,7 +110,12 @@ def serve():
             pair = [min(value, most) for value in pair]
         return which, tuple(pair)
 
+    # What every fork has, and this interpreter can live with.
     os.umask(0o077)
+    if plan["confined"]:
+        must(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
+    for fprog, _ in programs(plan["filters"]["early"]):
+        filter_calls(fprog)
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
