@@ -210,8 +210,8 @@ impl Cell {
     }
 }
 
-/// What was left behind where there is no pid namespace: we are the reaper of all descendants. With each that is reaped, its children come to us, so that
-/// only a list of which nobody was reaped is whole.
+/// What was left behind where there is no pid namespace: we are the reaper of all descendants. With each that is reaped,
+/// its children come to us, so that only a list of which nobody was reaped is whole.
 fn others(proc: &Proc, starter: &Starter, watched: &[i32]) -> Vec<Pid> {
     loop {
         let mut alive = Vec::new();

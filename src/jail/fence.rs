@@ -31,7 +31,7 @@ use super::{Isolation, Limits, Python};
 pub(super) struct Ground {
     home: PathBuf,
     uid: Option<u32>,
-    /// At a level with namespaces: that of its processes, and the file system that becomes [`BOX`].
+    /// At a level with namespaces: the init of its pid namespace, and the file system that becomes [`BOX`].
     init: Option<Init>,
     mount: Option<OwnedFd>,
     ruleset: Option<OwnedFd>,

@@ -8,8 +8,8 @@ pub(super) const RUNNER: &str = include_str!("runner.py");
 /// What it executes before, when its job is but a part of a program.
 pub(super) const SPLIT: &str = include_str!("split.py");
 
-/// The runner from its beginning to its end.
-const RUN: &str = "for _ in run():\n    pass\n";
+/// The runner from its beginning to its end, called by a function as `zygote.py` does it: a program has as much stack.
+const RUN: &str = "def alone(running):\n    next(running)\n    next(running)\n\n\nalone(run())\n";
 
 /// What a program is to the interpreter that executes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

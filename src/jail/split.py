@@ -18,7 +18,7 @@
 # Nothing is ever compared over there but two things that stay there: to all else they are unequal. So no value that a
 # test expects reaches the candidate, and none of its answers is more than a value.
 
-import builtins
+import builtins, operator
 
 # What the candidate makes of the builtins is its own affair: whatever is defined from here on has others.
 __builtins__ = dict(vars(builtins))
@@ -36,8 +36,12 @@ class split:
         name: value for name, value in vars(builtins).items() if isinstance(value, type) and value.__name__ == name
     }
     ERRORS = {name: value for name, value in CLASSES.items() if issubclass(value, BaseException)}
-    ONE = "iter next len bool str repr".split()
-    TWO = "eq ne lt le gt ge add sub mul truediv floordiv mod matmul and or xor".split()
+    ONE = {name: vars(builtins)[name] for name in "iter next len bool str repr".split()}
+    TWO = {
+        name: getattr(operator, "__%s__" % name)
+        for name in "eq ne lt le gt ge add sub mul truediv floordiv mod matmul and or xor".split()
+    }
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
     class Uncrossable(Exception):
         """A value that no frame can hold."""
@@ -202,8 +206,7 @@ class split:
 
     def dump(message):
         self = split
-        text = self.json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-        frame = text.encode("utf-8", "surrogatepass")
+        frame = self.encode(message).encode("utf-8", "surrogatepass")
         if len(frame) > self.MOST_BYTES:
             raise self.Uncrossable("more than %d MiB" % (self.MOST_BYTES >> 20))
         return len(frame).to_bytes(4, "little") + frame
@@ -304,8 +307,8 @@ class split:
             if op == "item":
                 return at[sent[0]]
             if op == "two":
-                return operators[question[2]](at, sent[0])
-            return ones[op](at)
+                return self.TWO[question[2]](at, sent[0])
+            return self.ONE[op](at)
 
         def changes(given, seen):
             changed = []
@@ -315,10 +318,6 @@ class split:
                     changed.append([number, self.pack_all(new, seen, keep, 0)])
             return changed
 
-        import operator
-
-        ones = {name: __builtins__[name] for name in self.ONE}
-        operators = {name: getattr(operator, "__%s__" % name) for name in self.TWO}
         same = operator.is_
         while True:
             question = self.receive(channel)

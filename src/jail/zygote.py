@@ -1,6 +1,5 @@
 # Executed after runner.py, in one text with it, by the interpreter that waits: imports the standard library, then forks for
-# each program. What comes after `serve()` is executed by the forks alone, at the same depth of the stack as in an
-# interpreter of its own.
+# each program, which goes on in `running`, at the same depth of the stack as in an interpreter of its own.
 #
 # On descriptor 0 is a socket. A request to start is {"uid", "home", "rlimits", "input", "doors", "tests"} with descriptors:
 # job, stdout, stderr, report, then the input, the doors of the cgroup, the pid namespace, the file system and the Landlock
@@ -11,10 +10,10 @@
 # candidates of a task; candidates come from another one, which has never seen a test.
 #
 # What a fork touches is a page that is copied: whatever can be done before it is, and afterwards little is imported,
-# looked up or made.
+# looked up, made or given back.
 
 
-def serve():
+def serve(running):
     # Before all else: who starts us may be killed while we import.
     import ctypes
 
@@ -116,6 +115,7 @@ def serve():
         must(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
     for fprog, _ in programs(plan["filters"]["early"]):
         filter_calls(fprog)
+    next(running)
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,16 +154,13 @@ def serve():
                 if namespaces:
                     enter_sample(doors, mount)
                 become_program(request, rlimits, ends, ruleset)
-                return
             except BaseException as error:
                 os.write(ends[2], ("%s: %s\n" % (type(error).__name__, error)).encode())
                 os._exit(127)
+            return next(running)
         for fd in fds:
             os.close(fd)
         control.sendall(struct.pack("<i", pid))
 
 
-running = run()
-next(running)
-serve()
-next(running, None)
+serve(run())
