@@ -177,7 +177,7 @@ pub struct SampleRecord {
     pub passed: bool,
     /// What the program did.
     pub verdict: Verdict,
-    /// Why, in a line.
+    /// Why, in a line; of a pass why the plus tests do not share it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// The last steps to where it was raised, the innermost last.

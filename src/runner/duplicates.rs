@@ -23,15 +23,12 @@ pub(super) struct Judged {
 
 impl Judged {
     pub(super) fn new(base: Judgement, plus: Option<Judgement>) -> Judged {
-        let in_process = base.in_process.or_else(|| plus.as_ref()?.in_process.clone());
-        Judged {
-            in_process,
-            verdict: base.verdict,
-            detail: base.detail,
-            traceback: base.traceback,
-            partial: base.partial,
-            plus: plus.map(|plus| plus.verdict),
-        }
+        let in_process = base.in_process.clone().or_else(|| plus.as_ref()?.in_process.clone());
+        let (verdict, partial) = (base.verdict, base.partial);
+        let verdict_of_plus = plus.as_ref().map(|plus| plus.verdict);
+        // A pass has nothing to say of itself; where the plus tests do not share it, they have.
+        let Judgement { detail, traceback, .. } = plus.filter(|_| verdict.passed()).unwrap_or(base);
+        Judged { in_process, verdict, detail, traceback, partial, plus: verdict_of_plus }
     }
 }
 
@@ -147,6 +144,17 @@ mod tests {
         let waited = programs.told(&"t".into(), "a", Some(&judged));
         assert_eq!(waited.iter().map(|sample| sample.index).collect::<Vec<_>>(), [1]);
         assert!(matches!(programs.turn("a", sample("t", 3)), Turn::Known(_, known) if known == judged));
+    }
+
+    #[test]
+    fn why_not_is_what_the_plus_tests_say_of_a_pass() {
+        let said = |verdict, detail: &str| Judgement::new(verdict, detail);
+        let disputed = said(Verdict::Disputed, "apart from its tests: wrong_answer: assert f(9) == 3");
+        let judged = Judged::new(said(Verdict::Passed, ""), Some(disputed.clone()));
+        assert_eq!((judged.verdict, judged.plus), (Verdict::Passed, Some(Verdict::Disputed)));
+        assert_eq!(judged.detail, disputed.detail);
+        let judged = Judged::new(said(Verdict::WrongAnswer, "assert f(1) == 1"), Some(disputed));
+        assert_eq!((judged.verdict, judged.detail.as_str()), (Verdict::WrongAnswer, "assert f(1) == 1"));
     }
 
     #[test]
