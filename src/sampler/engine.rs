@@ -251,10 +251,9 @@ impl<B: Backend> Engine<B> {
 
     fn plan_of(&self, &Extent { prompts, longest, fewest, samples }: &Extent, batch: usize) -> Plan {
         let (model, lanes) = (&self.models[0], self.lanes());
-        let batch = self.share(batch);
+        let batch = self.share(batch, samples);
         let room = self.config().max_seq_len.saturating_sub(longest);
         let own = (self.sampling.max_tokens + model.heads()).min(room.max(1));
-        let batch = batch.min(samples.max(1));
         let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(prompts);
         let per_lane = batch * model.cache_bytes(own) + prompts * model.cache_bytes(longest);
         let rows = batch * self.rows_of_a_sequence();
@@ -288,10 +287,13 @@ impl<B: Backend> Engine<B> {
         suits.max(self.models.len())
     }
 
-    /// Sequences of one lane when `batch` run at once.
-    fn share(&self, batch: usize) -> usize {
+    /// Sequences of one lane when of `samples` no more than `batch` run at once: as many as make the fewest rounds, if all
+    /// were of one length, and no round of a few stragglers.
+    fn share(&self, batch: usize, samples: usize) -> usize {
         let most = self.models[0].max_rows().saturating_sub(PIECE) / self.rows_of_a_sequence();
-        batch.max(1).div_ceil(self.lanes()).min(most.max(1))
+        let most = batch.max(1).div_ceil(self.lanes()).min(most.max(1));
+        let samples = samples.max(1).div_ceil(self.lanes());
+        samples.div_ceil(samples.div_ceil(most))
     }
 
     fn rows_of_a_sequence(&self) -> usize {
@@ -333,12 +335,13 @@ impl<B: Backend> Engine<B> {
     ) -> Result<(), SamplerError> {
         let lanes = self.lanes();
         let prompts = self.encode(requests)?;
-        let cache_bytes = self.plan_of(&self.extent(requests, &prompts), batch).cache / lanes;
+        let extent = self.extent(requests, &prompts);
+        let cache_bytes = self.plan_of(&extent, batch).cache / lanes;
         let work = work(requests, prompts, lanes);
         let queue = Queue { work, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
         let engine = &*self;
         let (sender, receiver) = mpsc::channel();
-        let batch = self.share(batch);
+        let batch = self.share(batch, extent.samples);
         let lane = |number: usize, threads: Threads, sender: Sender<Message>| {
             let model = &engine.models[number % engine.models.len()];
             let (ran, speculation, bytes) = match Lane::new(engine, model, batch, cache_bytes, threads) {
