@@ -172,8 +172,26 @@ impl Cell {
             }
             return self.still_dying();
         }
-        self.finish = Some(starter.reap(&self.running).map_err(Lost::Failed)?);
+        let finish = starter.reap(&self.running).map_err(Lost::Failed)?;
+        let killed = self.killed.is_none() && finish.status & 0x7f == libc::SIGKILL;
+        if killed && self.init_is_gone() {
+            return Err(Lost::Failed("the init of its pid namespace was killed from outside".into()));
+        }
+        self.finish = Some(finish);
         Ok(())
+    }
+
+    /// Whether the init of its pid namespace has ended, which no program can bring about, and took it along. It ends a
+    /// moment after the last process in there was reaped.
+    fn init_is_gone(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let gone = |init| matches!(rustix::process::waitid(WaitId::Pid(init), options), Ok(Some(_)));
+        self.running.init.is_some_and(|init| {
+            (0..100).any(|_| {
+                std::thread::sleep(IMPATIENCE);
+                gone(init)
+            })
+        })
     }
 
     fn still_dying(&mut self) -> Result<(), Lost> {
