@@ -95,7 +95,7 @@ def serve(running):
         try:
             text = os.pread(job, os.fstat(job).st_size, 0).partition(b"\n")[2].decode()
             if text not in split.known:
-                if len(split.known) >= 256:
+                if sum(map(len, split.known)) + len(text) > 16 << 20:
                     split.known.clear()
                 split.known[text] = split.prepare(text)
                 gc.freeze()
