@@ -335,13 +335,12 @@ impl<B: Backend> Engine<B> {
     ) -> Result<(), SamplerError> {
         let lanes = self.lanes();
         let prompts = self.encode(requests)?;
-        let extent = self.extent(requests, &prompts);
-        let cache_bytes = self.plan_of(&extent, batch).cache / lanes;
+        let plan = self.plan_of(&self.extent(requests, &prompts), batch);
+        let (batch, cache_bytes) = (plan.batch / lanes, plan.cache / lanes);
         let work = work(requests, prompts, lanes);
         let queue = Queue { work, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
         let engine = &*self;
         let (sender, receiver) = mpsc::channel();
-        let batch = self.share(batch, extent.samples);
         let lane = |number: usize, threads: Threads, sender: Sender<Message>| {
             let model = &engine.models[number % engine.models.len()];
             let (ran, speculation, bytes) = match Lane::new(engine, model, batch, cache_bytes, threads) {
