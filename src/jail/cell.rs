@@ -184,12 +184,10 @@ impl Cell {
     /// Whether the init of its pid namespace has ended, which no program can bring about, and took it along. It ends a
     /// moment after the last process in there was reaped.
     fn init_is_gone(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        let gone = |init| matches!(rustix::process::waitid(WaitId::Pid(init), options), Ok(Some(_)));
         self.running.init.is_some_and(|init| {
             (0..100).any(|_| {
                 std::thread::sleep(IMPATIENCE);
-                gone(init)
+                matches!(ended(init), Ok(true))
             })
         })
     }
@@ -211,12 +209,7 @@ impl Cell {
                 Err(error) => Err(io::Error::from(error).into()),
             };
         }
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        match rustix::process::waitid(WaitId::Pid(self.running.pid), options) {
-            Ok(status) => Ok(status.is_some()),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(io::Error::from(error).into()),
-        }
+        Ok(ended(self.running.pid)?)
     }
 
     /// Everything that was seen of it.
@@ -225,6 +218,16 @@ impl Cell {
         let (report, printed) = (text(&self.drain.report), text(self.drain.printed()));
         let (status, cpu) = self.finish.map_or((9, Duration::ZERO), |finish| (finish.status, finish.cpu));
         Sight { report, printed, stop: self.stop, left_behind: self.left_behind, cpu: cpu.max(self.cpu), status }
+    }
+}
+
+/// Whether a child of ours has ended; it is not reaped.
+fn ended(pid: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    match rustix::process::waitid(WaitId::Pid(pid), options) {
+        Ok(status) => Ok(status.is_some()),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -85,14 +85,8 @@ impl Starter {
     }
 
     /// The interpreter that is forked for jobs of this role.
-    fn zygote(&mut self, role: Role, fence: &Fence) -> Result<Option<&mut Zygote>, String> {
-        if role != Role::Judge || self.zygote.is_none() {
-            return Ok(self.zygote.as_mut());
-        }
-        if self.judges.is_none() {
-            self.judges = Some(Zygote::start(&self.python, fence)?);
-        }
-        Ok(self.judges.as_mut())
+    fn zygote(&mut self, role: Role) -> &mut Option<Zygote> {
+        if role == Role::Judge { &mut self.judges } else { &mut self.zygote }
     }
 
     /// A fresh place for the program of the slot's `cell`.
@@ -113,7 +107,10 @@ impl Starter {
         fence: &Fence,
         ground: &Ground,
     ) -> Result<Running, String> {
-        match self.zygote(ends.role, fence)? {
+        if self.zygote.is_some() && self.zygote(ends.role).is_none() {
+            *self.zygote(ends.role) = Some(Zygote::start(&self.python, fence)?);
+        }
+        match self.zygote(ends.role) {
             Some(zygote) => zygote.fork(&ends, limits, fence, ground),
             None => self.fresh(ends, limits, fence, ground).map_err(|cause| format!("failed to start python: {cause}")),
         }
@@ -121,8 +118,7 @@ impl Starter {
 
     /// Reaps a process that has ended.
     pub(super) fn reap(&mut self, running: &Running) -> Result<Finish, String> {
-        let zygote = if running.role == Role::Judge { &mut self.judges } else { &mut self.zygote };
-        if let Some(zygote) = zygote {
+        if let Some(zygote) = self.zygote(running.role) {
             return zygote.reap(running.pid);
         }
         let failed = |cause| format!("failed to reap process {}: {cause}", running.pid.as_raw_pid());

@@ -18,7 +18,7 @@ def serve(running):
     import ctypes
 
     ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
-    import _sitebuiltins, _signal
+    import _signal
     import ast, bisect, collections, copy, dataclasses, datetime, decimal, enum, fractions, functools, gc, hashlib
     import heapq, itertools, json, math, operator, os, random, re, resource, signal, socket, statistics, string, struct
     import sys, time, typing
