@@ -64,6 +64,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/device/launch.rs"),
     include_str!("model/device/ops.rs"),
     include_str!("model/kernel.rs"),
+    include_str!("model/kernel/aligned.rs"),
     include_str!("model/kernel/sums.rs"),
     include_str!("model/math.rs"),
     include_str!("model/weights.rs"),

@@ -1,11 +1,13 @@
-//! Causal attention as one operation over (head, row).
+//! Causal attention as one operation over (kv head, row).
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::cache::{BLOCK, Cache};
+use super::cache::{BLOCK, Cache, Span};
 use super::config::Config;
-use super::kernel::{Threads, vectorised};
-use super::math::{LANES, exp};
+use super::kernel::{Aligned, LANES, MOST, Panel, Sums, Threads, Vectors, Work, accumulate, beside};
+use super::math::exp;
 use super::{Picked, Row};
 
 /// Attention of each picked row over its sequence: (picked, dim) → `out`.
@@ -14,9 +16,10 @@ use super::{Picked, Row};
 /// 2. softmax, shifted by the largest score
 /// 3. the sum of the values so weighted
 ///
-/// Keys are walked in the order of positions whether they came by prompt or by decoding, so that a row's sums are
-/// always added in the same order. All rows of a few heads are walked before the next heads, so that the keys of a prompt
-/// are read from memory once for all its samples and come from the cache after that.
+/// A score is one chain of fused multiply-adds over head_dim, a sum of values one over the positions in their order,
+/// whether they came by prompt or by decoding; the sum of the weights is kept as 16 that are added in the end. So a row's
+/// result is the same bits whatever rows stand beside it. Rows of one prompt that stand together are walked together, so
+/// that a key or value of the prompt is read once for all of them.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn attention(
     qkv: &[f32], // (rows, dim + 2 kv_dim)
@@ -29,24 +32,16 @@ pub(super) fn attention(
     out: &mut Vec<f32>,
     threads: Threads,
 ) {
-    let (dim, head_dim, kv_dim) = (config.dim, config.head_dim(), config.kv_dim());
+    let (dim, head_dim) = (config.dim, config.head_dim());
     let group = config.n_heads / config.n_kv_heads;
-    let together = (TOGETHER / head_dim).clamp(1, config.n_kv_heads); // kv heads
-    let width = together * group * head_dim; // of their queries
     let count = picked.len(rows.len());
-    scratch.parts.resize_with(config.n_kv_heads.div_ceil(together), Default::default);
-    let of_heads = |(part, Part { scores, totals, out }): (usize, &mut Part)| {
-        let heads = part * together..config.n_kv_heads.min((part + 1) * together);
-        let (from, to) = (part * width, dim.min((part + 1) * width));
-        out.resize(count * (to - from), 0.0);
-        for (i, out) in out.chunks_exact_mut(to - from).enumerate() {
-            let row = &rows[picked.row(i)];
-            let queries = &qkv[picked.row(i) * (dim + 2 * kv_dim)..][from..to];
-            let own = row.position + 1 - row.prefix.len();
-            let prefix = cache.runs(layer, heads.clone(), row.prefix, row.prefix.len());
-            let runs = prefix.chain(cache.runs(layer, heads.clone(), row.own, own));
-            attend(queries, head_dim, group, runs, scores, totals, out);
-        }
+    let scene = Scene { qkv, rows, picked, layer, cache, head_dim, group, dim, kv_dim: config.kv_dim() };
+    // Heads whose keys lie together: memory is read by the page.
+    let together = (TOGETHER / head_dim).clamp(1, config.n_kv_heads);
+    scratch.parts.resize_with(config.n_kv_heads.div_ceil(together), Part::default);
+    let of_heads = |(number, part): (usize, &mut Part)| {
+        let first = number * together;
+        Vectors::best().run(Walk { scene: &scene, heads: first..config.n_kv_heads.min(first + together), part });
     };
     // About as long as a thread needs to wake up.
     let positions: usize = (0..count).map(|i| rows[picked.row(i)].position + 1).sum();
@@ -55,16 +50,16 @@ pub(super) fn attention(
         false => scratch.parts.iter_mut().enumerate().for_each(of_heads),
     }
     out.resize(count * dim, 0.0);
-    for (part, scratch) in scratch.parts.iter().enumerate() {
-        let (from, to) = (part * width, dim.min((part + 1) * width));
-        for (out, part) in out.chunks_exact_mut(dim).zip(scratch.out.chunks_exact(to - from)) {
-            out[from..to].copy_from_slice(part);
+    let width = together * group * head_dim;
+    for (number, part) in scratch.parts.iter().enumerate() {
+        let columns = number * width..dim.min((number + 1) * width);
+        for (out, part) in out.chunks_exact_mut(dim).zip(part.out.chunks_exact(columns.len())) {
+            out[columns.clone()].copy_from_slice(part);
         }
     }
 }
 
-/// Numbers of a key that are walked side by side, of several heads where heads are small: sums enough that none waits
-/// for the one before, and memory that lies together.
+/// Numbers of a position's keys that one thread walks.
 const TOGETHER: usize = 128;
 
 /// What attention needs besides: kept, so that a step allocates nothing.
@@ -73,136 +68,323 @@ pub(super) struct Scratch {
     parts: Vec<Part>,
 }
 
-/// Heads that are walked together.
+/// A thread's.
 #[derive(Default)]
 struct Part {
-    scores: Vec<[f32; BLOCK]>, // (heads, blocks)
-    totals: Vec<f32>,          // (heads)
-    out: Vec<f32>,             // (rows, heads, head_dim)
+    scores: Aligned, // (queries, blocks, 16)
+    sums: Aligned,   // (queries, head_dim / 16, 16)
+    out: Vec<f32>,   // (rows, heads, head_dim)
 }
 
-vectorised! {
-    /// One row's queries, (heads, head_dim), over its positions → (heads, head_dim). Each `group` of heads shares keys
-    /// and values.
-    fn attend['a, R: Iterator<Item = (&'a [f32], &'a [f32], usize)> + Clone](
-        queries: &[f32],
-        head_dim: usize,
-        group: usize,
-        runs: R,
-        scores: &mut Vec<[f32; BLOCK]>,
-        totals: &mut Vec<f32>,
-        out: &mut [f32],
-    ) {
-        let size = BLOCK * head_dim;
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let blocks = runs.clone().count();
-        scores.resize(queries.len() / head_dim * blocks, [0.0; BLOCK]);
-        for (block, (keys, _, count)) in runs.clone().enumerate() {
-            for (head, query) in queries.chunks_exact(head_dim).enumerate() {
-                let scores = &mut scores[head * blocks + block];
-                *scores = dots(query, &keys[head / group * size..][..size]);
-                scores.iter_mut().for_each(|score| *score *= scale);
-                scores[count..].fill(f32::NEG_INFINITY);
-            }
-        }
-        for scores in scores.chunks_exact_mut(blocks) {
-            let mut largest = [f32::NEG_INFINITY; BLOCK];
-            for scores in scores.iter() {
-                largest.iter_mut().zip(scores).for_each(|(largest, score)| *largest = largest.max(*score));
-            }
-            let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
-            scores.as_flattened_mut().iter_mut().for_each(|score| *score = exp(*score - largest));
-        }
-        out.fill(0.0);
-        totals.clear();
-        totals.resize(queries.len() / head_dim, 0.0);
-        for (block, (_, values, count)) in runs.enumerate() {
-            for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-                let weights = &scores[head * blocks + block][..count];
-                totals[head] = weights.iter().fold(totals[head], |total, weight| total + weight);
-                add_weighted(weights, &values[head / group * size..][..size], out);
-            }
-        }
-        for (out, total) in out.chunks_exact_mut(head_dim).zip(totals.iter()) {
-            out.iter_mut().for_each(|v| *v /= total);
-        }
+/// What is attended to by whom.
+struct Scene<'a> {
+    qkv: &'a [f32],
+    rows: &'a [Row<'a>],
+    picked: Picked<'a>,
+    layer: usize,
+    cache: &'a Cache,
+    head_dim: usize,
+    group: usize, // queries that share a key
+    dim: usize,
+    kv_dim: usize,
+}
+
+impl<'a> Scene<'a> {
+    /// The picked row of this number.
+    fn row(&self, i: usize) -> &Row<'a> {
+        &self.rows[self.picked.row(i)]
+    }
+
+    /// Positions of its own that a picked row sees.
+    fn own(&self, i: usize) -> usize {
+        self.row(i).position + 1 - self.row(i).prefix.len()
+    }
+
+    /// Query `query` of those of picked rows from `first` on and kv head `head`: (rows, group), each (head_dim).
+    #[inline(always)]
+    fn query(&self, first: usize, head: usize, query: usize) -> &'a [f32] {
+        let row = self.picked.row(first + query / self.group);
+        let head = head * self.group + query % self.group;
+        &self.qkv[row * (self.dim + 2 * self.kv_dim) + head * self.head_dim..][..self.head_dim]
+    }
+
+    /// The picked `rows`, cut where the next one has another span.
+    fn families(
+        &'a self,
+        rows: Range<usize>,
+        span: impl Fn(&Row<'a>) -> &'a Span + Copy,
+    ) -> impl Iterator<Item = Range<usize>> + Clone {
+        let family = move |first: usize| {
+            let same = |&i: &usize| std::ptr::eq(span(self.row(i)), span(self.row(first)));
+            (first < rows.end).then(|| first..first + (first..rows.end).take_while(same).count())
+        };
+        std::iter::successors(family(rows.start), move |before| family(before.end))
     }
 }
 
-/// Adds values, (positions, head_dim), each times its weight, to `out`, (head_dim).
-#[inline(always)]
-fn add_weighted(weights: &[f32], values: &[f32], out: &mut [f32]) {
-    /// Values summed side by side.
-    const WIDE: usize = 32;
-    let head_dim = out.len();
-    let whole = head_dim - head_dim % WIDE;
-    for (from, out) in out.as_chunks_mut::<WIDE>().0.iter_mut().enumerate() {
-        let mut sums = *out;
-        for (value, weight) in values.chunks_exact(head_dim).zip(weights) {
-            let value = &value[from * WIDE..][..WIDE];
-            for i in 0..WIDE {
-                sums[i] += weight * value[i];
-            }
-        }
-        *out = sums;
-    }
-    for (value, weight) in values.chunks_exact(head_dim).zip(weights) {
-        for (out, v) in out[whole..].iter_mut().zip(&value[whole..]) {
-            *out += weight * v;
-        }
-    }
+/// Some kv heads of all picked rows.
+struct Walk<'a, 'b> {
+    scene: &'a Scene<'a>,
+    heads: Range<usize>,
+    part: &'b mut Part,
 }
 
-/// The query, (head_dim), times 16 keys, (head_dim, 16); each sum in the order of [`dot`](super::math::dot).
-#[inline(always)]
-fn dots(query: &[f32], keys: &[f32]) -> [f32; BLOCK] {
-    /// Partial sums that are computed side by side: all would need more registers than AVX2 has.
-    const SOME: usize = 4;
-    let keys = keys.as_chunks::<BLOCK>().0;
-    let (queries, query_rest) = query.as_chunks::<LANES>();
-    let (chunks, keys_rest) = keys.as_chunks::<LANES>();
-    let mut dots = [0f32; BLOCK];
-    for first in (0..LANES).step_by(SOME) {
-        let mut sums = [[0f32; BLOCK]; SOME];
-        for (query, keys) in queries.iter().zip(chunks) {
-            for lane in 0..SOME {
-                for i in 0..BLOCK {
-                    sums[lane][i] += query[first + lane] * keys[first + lane][i];
+impl Work for Walk<'_, '_> {
+    #[inline(always)]
+    fn run<S: Sums>(self) {
+        let Walk { scene, heads, part } = self;
+        let count = scene.picked.len(scene.rows.len());
+        part.out.resize(count * heads.len() * scene.group * scene.head_dim, 0.0);
+        for family in scene.families(0..count, |row| row.prefix) {
+            let tiles = family.len().div_ceil((S::ROWS / scene.group).max(1));
+            for tile in 0..tiles {
+                let at = |tile: usize| family.start + family.len() * tile / tiles;
+                let rows = at(tile)..at(tile + 1);
+                for head in heads.clone() {
+                    attend::<S>(scene, rows.clone(), head, part);
+                    give(scene, rows.clone(), head - heads.start, heads.len(), part);
                 }
             }
         }
-        for sums in sums {
-            for i in 0..BLOCK {
-                dots[i] += sums[i];
+    }
+}
+
+/// Sums of the values that the queries of some rows, which share a prefix, see in one kv head, into `part.sums`.
+#[inline(always)]
+fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, part: &mut Part) {
+    let (group, cache, layer) = (scene.group, scene.cache, scene.layer);
+    let prefix = scene.row(rows.start).prefix;
+    let shared = prefix.len().div_ceil(BLOCK);
+    let most = rows.clone().map(|i| scene.own(i)).max().unwrap_or(0);
+    let runs = shared + most.div_ceil(BLOCK);
+    let wide = scene.head_dim.div_ceil(LANES);
+    part.scores.renew(rows.len() * group * runs * BLOCK);
+    part.scores.fill(0.0);
+    part.sums.renew(rows.len() * group * wide * LANES);
+    part.sums.fill(0.0);
+    let scores = part.scores.as_chunks_mut().0; // (queries, runs, 16)
+    let sums = part.sums.as_chunks_mut().0; // (queries, head_dim / 16, 16)
+
+    // Rows that share their own positions, too: those of a prompt, or of drafts.
+    let siblings = scene.families(rows.clone(), |row| row.own);
+    let of = |some: &Range<usize>| (some.start - rows.start) * group..(some.end - rows.start) * group;
+
+    let keys = |span, len| cache.runs(layer, head, span, len).map(|(keys, _)| keys);
+    let query = |query: usize| scene.query(rows.start, head, query);
+    score::<S>(of(&rows), query, keys(prefix, prefix.len()), scores, runs);
+    for some in siblings.clone() {
+        let own = some.clone().map(|i| scene.own(i)).max().unwrap_or(0);
+        score::<S>(of(&some), query, keys(scene.row(some.start).own, own), &mut scores[shared..], runs);
+    }
+
+    for (i, scores) in rows.clone().zip(scores.chunks_exact_mut(group * runs)) {
+        for scores in scores.chunks_exact_mut(runs) {
+            let (before, own) = scores.split_at_mut(shared);
+            before.as_flattened_mut()[prefix.len()..].fill(f32::NEG_INFINITY);
+            own.as_flattened_mut()[scene.own(i)..].fill(f32::NEG_INFINITY);
+            softmax(scores, 1.0 / (scene.head_dim as f32).sqrt());
+        }
+    }
+
+    for (run, (_, values)) in cache.runs(layer, head, prefix, prefix.len()).enumerate() {
+        let count = (prefix.len() - run * BLOCK).min(BLOCK);
+        weigh::<S>(of(&rows), &scores[run..], runs, count, values, sums, wide);
+    }
+    for some in siblings {
+        let own = some.clone().map(|i| scene.own(i)).max().unwrap_or(0);
+        for (run, (_, values)) in cache.runs(layer, head, scene.row(some.start).own, own).enumerate() {
+            let scores = &scores[shared + run..];
+            let count = |i: usize| scene.own(i).saturating_sub(run * BLOCK).min(BLOCK);
+            let least = some.clone().map(count).min().unwrap_or(0);
+            let same = least == some.clone().map(count).max().unwrap_or(0);
+            match same {
+                true => weigh::<S>(of(&some), scores, runs, least, values, sums, wide),
+                false => some.clone().for_each(|i| {
+                    weigh::<S>(of(&(i..i + 1)), scores, runs, count(i), values, sums, wide);
+                }),
             }
         }
     }
-    let mut rest = [0f32; BLOCK];
-    for (q, keys) in query_rest.iter().zip(keys_rest) {
-        for i in 0..BLOCK {
-            rest[i] += q * keys[i];
+}
+
+/// scores (queries, runs, 16) += query · key, for the positions of the runs of `keys` in order.
+#[inline(always)]
+fn score<'a, S: Sums>(
+    queries: Range<usize>,
+    query: impl Fn(usize) -> &'a [f32],
+    keys: impl Iterator<Item = &'a [[f32; BLOCK]]> + Clone,
+    scores: &mut Panel,
+    runs: usize,
+) {
+    for first in queries.clone().step_by(S::ROWS) {
+        let count = S::ROWS.min(queries.end - first);
+        let mut x: [&[f32]; MOST] = [&[]; MOST];
+        for i in 0..count {
+            x[i] = query(first + i);
+        }
+        let depth = x[0].len();
+        let (mut keys, mut at) = (keys.clone(), first * runs);
+        let mut panels: [&Panel; MOST] = [&[]; MOST];
+        loop {
+            let (mut some, room) = (0, beside::<S>(count, usize::MAX));
+            while some < room {
+                let Some(keys) = keys.next() else { break };
+                panels[some] = &keys[..depth];
+                some += 1;
+            }
+            if some == 0 {
+                break;
+            }
+            let mut done = 0;
+            while done < some {
+                let now = beside::<S>(count, some - done);
+                accumulate::<S>(&x[..count], &panels[done..done + now], &mut scores[at..], runs);
+                (done, at) = (done + now, at + now);
+            }
         }
     }
-    for i in 0..BLOCK {
-        dots[i] += rest[i];
+}
+
+/// sums (queries, wide, 16) += the weights of `count` positions, in (queries, runs, 16), times their values, (wide, 16
+/// positions, 16).
+#[inline(always)]
+fn weigh<S: Sums>(
+    queries: Range<usize>,
+    weights: &Panel,
+    runs: usize,
+    count: usize,
+    values: &Panel,
+    sums: &mut Panel,
+    wide: usize,
+) {
+    if count == 0 {
+        return;
     }
-    dots
+    for first in queries.clone().step_by(S::ROWS) {
+        let some = S::ROWS.min(queries.end - first);
+        let mut x: [&[f32]; MOST] = [&[]; MOST];
+        for i in 0..some {
+            x[i] = &weights[(first + i) * runs][..count];
+        }
+        let mut done = 0;
+        while done < wide {
+            let now = beside::<S>(some, wide - done);
+            let mut panels: [&Panel; MOST] = [&[]; MOST];
+            for j in 0..now {
+                panels[j] = &values[(done + j) * BLOCK..][..count];
+            }
+            accumulate::<S>(&x[..some], &panels[..now], &mut sums[first * wide + done..], wide);
+            done += now;
+        }
+    }
+}
+
+/// Scores of whole blocks times `scale` → weights, whose sum is one.
+#[inline(always)]
+fn softmax(scores: &mut Panel, scale: f32) {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for scores in scores.iter_mut() {
+        for (largest, score) in largest.iter_mut().zip(scores) {
+            *score *= scale;
+            *largest = largest.max(*score);
+        }
+    }
+    let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let mut totals = [0f32; LANES];
+    for scores in scores.iter_mut() {
+        for (total, score) in totals.iter_mut().zip(scores) {
+            *score = exp(*score - largest);
+            *total += *score;
+        }
+    }
+    let share = 1.0 / totals.iter().sum::<f32>();
+    scores.as_flattened_mut().iter_mut().for_each(|weight| *weight *= share);
+}
+
+/// Takes the sums of some rows and one head to their places in `part.out`.
+#[inline(always)]
+fn give(scene: &Scene, rows: Range<usize>, head: usize, heads: usize, part: &mut Part) {
+    let (head_dim, width) = (scene.head_dim, scene.group * scene.head_dim);
+    let mut sums = part.sums.chunks_exact(head_dim.next_multiple_of(LANES));
+    for row in part.out.chunks_exact_mut(heads * width).skip(rows.start).take(rows.len()) {
+        for (out, sums) in row[head * width..][..width].chunks_exact_mut(head_dim).zip(&mut sums) {
+            out.copy_from_slice(&sums[..head_dim]);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::math::dot;
 
+    fn value(i: usize) -> f32 {
+        ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0
+    }
+
+    /// One query over `keys` and `values`, a number at a time, as the head of [`attention`] says it; the second number
+    /// of each is where its weight is added up.
+    fn by_definition(query: &[f32], seen: &[(Vec<f32>, Vec<f32>, usize)]) -> Vec<f32> {
+        let scale = 1.0 / (query.len() as f32).sqrt();
+        let score = |key: &[f32]| query.iter().zip(key).fold(0f32, |sum, (q, k)| q.mul_add(*k, sum)) * scale;
+        let scores: Vec<f32> = seen.iter().map(|(key, ..)| score(key)).collect();
+        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = scores.iter().map(|score| exp(score - largest)).collect();
+        let mut totals = [0f32; LANES];
+        weights.iter().zip(seen).for_each(|(weight, (.., lane))| totals[*lane] += weight);
+        let share = 1.0 / totals.iter().sum::<f32>();
+        let sum = |i: usize| weights.iter().zip(seen).fold(0f32, |sum, (w, (_, v, _))| (w * share).mul_add(v[i], sum));
+        (0..query.len()).map(sum).collect()
+    }
+
+    /// Samples of prompts of several lengths, rows of drafts, and a prompt on its way, with grouped queries and without.
     #[test]
-    fn sixteen_keys_at_once_are_sixteen_dots() {
-        for head_dim in [2, 8, 12, 64] {
-            let value = |i: usize| ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0;
-            let query: Vec<f32> = (0..head_dim).map(value).collect();
-            let keys: Vec<f32> = (99..99 + head_dim * BLOCK).map(value).collect();
-            for (i, got) in dots(&query, &keys).into_iter().enumerate() {
-                let key: Vec<f32> = keys[i..].iter().step_by(BLOCK).copied().collect();
-                assert_eq!(got.to_bits(), dot(&query, &key).to_bits(), "head_dim {head_dim}, key {i}");
+    fn every_row_is_what_it_is_alone() {
+        for (heads, kv_heads, head_dim) in [(4, 4, 32), (4, 1, 8), (16, 1, 20), (2, 2, 128)] {
+            let (dim, kv_dim) = (heads * head_dim, kv_heads * head_dim);
+            let config = Config { dim, n_heads: heads, n_kv_heads: kv_heads, ..crate::bench::large() };
+            let mut cache = Cache::new(1, kv_heads, head_dim);
+            let number = |span: usize, index: usize| value(span * 7919 + index * 104_729);
+            let numbers =
+                |of: usize, index: usize| (0..kv_dim).map(|i| number(of, index * kv_dim + i)).collect::<Vec<_>>();
+            let mut filled = 0;
+            let mut span = |len: usize| {
+                let (mut span, of) = (Span::default(), 2 * filled);
+                filled += 1;
+                cache.grow(&mut span, len);
+                (0..len).for_each(|i| cache.write(0, &span, i, &numbers(of, i), &numbers(of + 1, i)));
+                (span, of)
+            };
+            let (nothing, long, short) = (span(0), span(37), span(16));
+            let owns: Vec<_> = [1, 16, 17, 40, 5, 33, 2, 9, 30, 31, 18, 7, 3, 21].map(&mut span).into();
+            let opening = span(50);
+            let mut places = Vec::new(); // prefix, own, positions of its own that count
+            for (i, own) in owns.iter().enumerate() {
+                places.push((if i < 9 { &long } else { &short }, own, own.0.len()));
+            }
+            places.extend([16, 17, 18].map(|seen| (&short, &owns[13], seen))); // drafts
+            places.extend((28..50).map(|seen| (&nothing, &opening, seen)));
+            let row = |&(prefix, own, seen): &(&'_ (Span, usize), &'_ (Span, usize), usize)| {
+                (prefix.0.len() + seen - 1, &prefix.0, &own.0)
+            };
+            let rows: Vec<Row> =
+                places.iter().map(row).map(|(position, prefix, own)| Row { token: 0, position, prefix, own }).collect();
+            let qkv: Vec<f32> = (0..rows.len() * (dim + 2 * kv_dim)).map(value).collect();
+            let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+            let picked: Vec<usize> = (0..rows.len()).filter(|i| i % 11 != 10).collect();
+            let these = Picked::These(&picked);
+            attention(&qkv, &rows, these, 0, &cache, &config, &mut scratch, &mut out, Threads::All);
+            for (i, out) in picked.iter().zip(out.chunks_exact(dim)) {
+                for (head, out) in out.chunks_exact(head_dim).enumerate() {
+                    let query = &qkv[i * (dim + 2 * kv_dim) + head * head_dim..][..head_dim];
+                    let part = head / (heads / kv_heads) * head_dim;
+                    let cut = |of: usize, i: usize| numbers(of, i)[part..part + head_dim].to_vec();
+                    let (prefix, own, seen) = places[*i];
+                    let spans = [(prefix.1, prefix.0.len()), (own.1, seen)];
+                    let positions = spans.into_iter().flat_map(|(of, len)| (0..len).map(move |i| (of, i)));
+                    let seen: Vec<_> = positions.map(|(of, i)| (cut(of, i), cut(of + 1, i), i % BLOCK)).collect();
+                    let expected = by_definition(query, &seen);
+                    assert!(out == expected, "row {i}, head {head} of {heads}: {out:?}, not {expected:?}");
+                }
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Keys and values of every position, in blocks that are allocated once and written in place.
 
-use std::ops::Range;
+use super::kernel::{Aligned, LANES};
 
-/// Positions in a block.
-pub(super) const BLOCK: usize = 16;
+/// Positions in a block: as many as the kernel computes side by side.
+pub(super) const BLOCK: usize = LANES;
 
 /// Which blocks there are, and which are free.
 #[derive(Debug, Default)]
@@ -46,7 +46,8 @@ impl Blocks {
 }
 
 /// A pool of blocks. A block holds 16 positions of every layer: keys as (layer, kv head, head_dim, position), so that
-/// scores of 16 positions are computed side by side, and values as (layer, kv head, position, head_dim).
+/// scores of 16 positions are computed side by side, and values as (layer, kv head, head_dim / 16, position, 16), so that
+/// 16 of their sums are. head_dim is rounded up to a multiple of 16 here.
 pub struct Cache {
     layers: usize,
     kv_heads: usize,
@@ -56,8 +57,8 @@ pub struct Cache {
 }
 
 struct Block {
-    keys: Box<[f32]>,
-    values: Box<[f32]>,
+    keys: Aligned,
+    values: Aligned,
 }
 
 /// Which blocks hold a run of consecutive positions.
@@ -98,8 +99,8 @@ impl Cache {
     pub fn grow(&mut self, span: &mut Span, more: usize) {
         self.numbers.grow(span, more);
         let floats = self.layers * self.layer_floats();
-        let block = || vec![0f32; floats].into_boxed_slice();
-        self.blocks.resize_with(self.numbers.made(), || Block { keys: block(), values: block() });
+        let block = || Block { keys: Aligned::zeros(floats), values: Aligned::zeros(floats) };
+        self.blocks.resize_with(self.numbers.made(), block);
     }
 
     /// Takes back a span's blocks.
@@ -127,38 +128,45 @@ impl Cache {
     }
 
     fn layer_floats(&self) -> usize {
-        BLOCK * self.kv_heads * self.head_dim
+        self.kv_heads * self.head_floats()
+    }
+
+    fn head_floats(&self) -> usize {
+        BLOCK * self.head_dim.next_multiple_of(LANES)
     }
 
     /// Writes key and value, each (kv_heads, head_dim), of the `index`-th position of `span`.
     pub(super) fn write(&mut self, layer: usize, span: &Span, index: usize, key: &[f32], value: &[f32]) {
         let (start, slot) = (layer * self.layer_floats(), index % BLOCK);
-        let size = BLOCK * self.head_dim;
+        let size = self.head_floats();
         let block = &mut self.blocks[span.blocks[index / BLOCK]];
         for (head, key) in key.chunks_exact(self.head_dim).enumerate() {
             let keys = &mut block.keys[start + head * size..][..size];
             keys[slot..].iter_mut().step_by(BLOCK).zip(key).for_each(|(to, key)| *to = *key);
         }
         for (head, value) in value.chunks_exact(self.head_dim).enumerate() {
-            block.values[start + head * size + slot * self.head_dim..][..self.head_dim].copy_from_slice(value);
+            let values = &mut block.values[start + head * size..][..size];
+            for (to, part) in values.chunks_exact_mut(BLOCK * LANES).zip(value.chunks(LANES)) {
+                to[slot * LANES..][..part.len()].copy_from_slice(part);
+            }
         }
     }
 
-    /// Keys, (heads, head_dim, 16), and values, (heads, 16, head_dim), of `heads` at the first `len` positions of `span` in
-    /// order, with the number of positions that count.
+    /// Keys, (head_dim, 16 positions), and values, (head_dim / 16, 16 positions, 16), of one head in the blocks that hold
+    /// the first `len` positions of `span`, in order.
+    #[inline(always)]
     pub(super) fn runs<'a>(
         &'a self,
         layer: usize,
-        heads: Range<usize>,
+        head: usize,
         span: &'a Span,
         len: usize,
-    ) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize)> + Clone {
-        let size = BLOCK * self.head_dim;
-        let start = layer * self.layer_floats();
-        let range = start + heads.start * size..start + heads.end * size;
-        span.blocks[..len.div_ceil(BLOCK)].iter().enumerate().map(move |(i, &block)| {
-            let block = &self.blocks[block];
-            (&block.keys[range.clone()], &block.values[range.clone()], (len - i * BLOCK).min(BLOCK))
+    ) -> impl Iterator<Item = (&'a [[f32; BLOCK]], &'a [[f32; LANES]])> + Clone {
+        let start = layer * self.layer_floats() + head * self.head_floats();
+        let range = start..start + self.head_floats();
+        span.blocks[..len.div_ceil(BLOCK)].iter().map(move |&block| {
+            let Block { keys, values } = &self.blocks[block];
+            (keys[range.clone()].as_chunks().0, values[range.clone()].as_chunks().0)
         })
     }
 }
@@ -176,13 +184,13 @@ mod tests {
             cache.write(1, &span, i, &[i as f32, 100.0], &[-(i as f32), 200.0]);
         }
         let read = |head: usize| -> Vec<(f32, f32)> {
-            let pairs = |(keys, values, len): (&[f32], &[f32], usize)| {
-                keys[..len].iter().copied().zip(values[..len].iter().copied()).collect::<Vec<_>>()
+            let pairs = |(keys, values): (&[[f32; BLOCK]], &[[f32; LANES]])| {
+                (0..BLOCK).map(|i| (keys[0][i], values[i][0])).collect::<Vec<_>>()
             };
-            cache.runs(1, head..head + 1, &span, 35).flat_map(pairs).collect()
+            cache.runs(1, head, &span, 35).flat_map(pairs).take(40).collect()
         };
-        assert_eq!(read(0), (0..35).map(|i| (i as f32, -(i as f32))).collect::<Vec<_>>());
-        assert_eq!(read(1), vec![(100.0, 200.0); 35]);
+        assert_eq!(read(0), (0..40).map(|i| (i as f32, -(i as f32))).collect::<Vec<_>>());
+        assert_eq!(read(1), vec![(100.0, 200.0); 40]);
         assert_eq!(cache.used(), 3);
         cache.release(span);
         let mut other = Span::default();

@@ -4,11 +4,13 @@
 //! pieces of [`PIECE`] terms that are added in order. Which rows stand beside a row, how many, which thread works and
 //! how wide the vectors are changes the speed and not one bit.
 
+mod aligned;
 mod sums;
 
 use rayon::prelude::*;
 
-use sums::{LANES, Sums, Vectors, expect};
+pub(super) use aligned::Aligned;
+pub(super) use sums::{LANES, Panel, Sums, Vectors, Work, accumulate, beside};
 
 /// Compiles a function for any machine, for AVX2 with FMA and for AVX-512, and calls the one that fits. All compute the
 /// same: Rust never fuses or reorders floating-point operations by itself.
@@ -65,17 +67,13 @@ pub enum Threads {
 pub(super) struct Matrix {
     out: usize,
     width: usize,
-    panels: Vec<f32>,
-    /// Where the first panel begins, so that no line of weights lies on two of the processor's cache.
-    start: usize,
+    panels: Aligned,
 }
 
 impl Matrix {
     /// A weight of zeros.
     pub(super) fn new(out: usize, width: usize) -> Matrix {
-        let panels = vec![0.0; out.div_ceil(PANEL) * PANEL * width + PANEL - 1];
-        let start = panels.as_ptr().align_offset(size_of::<[f32; PANEL]>()).min(PANEL - 1);
-        Matrix { out, width, panels, start }
+        Matrix { out, width, panels: Aligned::zeros(out.div_ceil(PANEL) * PANEL * width) }
     }
 
     /// Puts the `rows` rows that `read` gives at output `first` and those after it. `read` fills a few rows from the one
@@ -87,8 +85,7 @@ impl Matrix {
         read: &(impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync),
     ) -> Result<(), E> {
         let (width, end) = (self.width, first + rows);
-        let panels = &mut self.panels[self.start..];
-        let panels = &mut panels[first / PANEL * PANEL * width..end.div_ceil(PANEL) * PANEL * width];
+        let panels = &mut self.panels[first / PANEL * PANEL * width..end.div_ceil(PANEL) * PANEL * width];
         let panels = panels.par_chunks_exact_mut(PANEL * width).enumerate();
         panels.try_for_each_init(Vec::new, |values: &mut Vec<f32>, (number, panel)| {
             let column = (first / PANEL + number) * PANEL;
@@ -112,7 +109,7 @@ impl Matrix {
 
     /// x Wᵀ: (rows, width) → `y`, (rows, out).
     pub(super) fn multiply(&self, x: &[f32], y: &mut Vec<f32>, threads: Threads) {
-        self.multiply_with(Vectors::all().next().unwrap_or(Vectors::Any), x, y, threads);
+        self.multiply_with(Vectors::best(), x, y, threads);
     }
 
     fn multiply_with(&self, vectors: Vectors, x: &[f32], y: &mut Vec<f32>, threads: Threads) {
@@ -121,8 +118,8 @@ impl Matrix {
         let panels = self.out.div_ceil(PANEL);
         let target = Columns { start: y.as_mut_ptr(), width: self.out, rows };
         let span = |from: usize, to: usize| {
-            let panels = &self.panels[self.start..][from * PANEL * self.width..to * PANEL * self.width];
-            product(vectors, &Factors { panels, first: from, x, width: self.width }, &target);
+            let panels = &self.panels[from * PANEL * self.width..to * PANEL * self.width];
+            vectors.run(Product { panels, first: from, x, width: self.width, y: &target });
         };
         if threads == Threads::One || rows * self.width * self.out < WORTH_SHARING {
             span(0, panels);
@@ -181,123 +178,52 @@ impl Columns {
 }
 
 /// What a thread multiplies.
-struct Factors<'a> {
+struct Product<'a> {
     panels: &'a [f32], // each (width, 16)
     first: usize,      // number of the first of them
     x: &'a [f32],      // (rows, width)
     width: usize,
+    y: &'a Columns,
 }
 
-fn product(vectors: Vectors, factors: &Factors, y: &Columns) {
-    match vectors {
-        Vectors::Any => walk::<[f32; LANES]>(factors, y),
-        #[cfg(target_arch = "x86_64")]
-        Vectors::Avx2 => {
-            #[target_feature(enable = "avx2,fma")]
-            fn wide(factors: &Factors, y: &Columns) {
-                walk::<sums::Avx2>(factors, y);
-            }
-            // SAFETY: `Vectors::all` offers only what the machine has.
-            #[allow(unsafe_code)]
-            unsafe {
-                wide(factors, y)
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Vectors::Avx512 => {
-            #[target_feature(enable = "avx512f")]
-            fn wide(factors: &Factors, y: &Columns) {
-                walk::<sums::Avx512>(factors, y);
-            }
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            unsafe {
-                wide(factors, y)
-            }
-        }
-    }
-}
-
-/// Walks tiles, some rows by some panels, as many as fill the registers. All rows meet a group of panels while it is in
-/// the processor's cache, and the panels are read from memory once and in order.
-#[inline(always)]
-fn walk<S: Sums>(factors: &Factors, y: &Columns) {
-    let &Factors { panels, first, x, width } = factors;
-    let (rows, count) = (x.len() / width, panels.len() / (width * PANEL));
-    let tiles = rows.div_ceil(S::ROWS);
-    let most = rows.div_ceil(tiles.max(1)).max(1);
-    let mut number = 0;
-    while number < count {
-        // As many panels as leave every sum of the largest tile a register, a power of two; more than eight streams
-        // through memory are slower again.
-        let panels_of_tile = 1 << (S::ROOM / most).min(count - number).min(8).ilog2();
-        let group = &panels[number * width * PANEL..][..panels_of_tile * width * PANEL];
-        for at in (0..width).step_by(PIECE) {
-            let depth = PIECE.min(width - at);
-            for tile in 0..tiles {
-                let (from, to) = (rows * tile / tiles, rows * (tile + 1) / tiles);
-                let piece = Piece { panels: &group[at * PANEL..], x: &x[from * width + at..], width, depth };
-                let mut put = |row: usize, panel: usize, sums: [f32; PANEL]| {
-                    y.put(from + row, (first + number + panel) * PANEL, &sums, at > 0);
-                };
-                macro_rules! sizes {
-                    ($($rows:literal: $($panels:literal)*;)*) => {
-                        match (to - from, panels_of_tile) {
-                            $($(($rows, $panels) => sums::<S, $rows, $panels>(piece, &mut put),)*)*
-                            (rows, panels) => unreachable!("a tile of {rows} rows and {panels} panels"),
-                        }
-                    };
+impl Work for Product<'_> {
+    /// Walks tiles, some rows by some panels, as many as fill the registers. All rows meet a group of panels while it is
+    /// in the processor's cache, and the panels are read from memory once and in order.
+    #[inline(always)]
+    fn run<S: Sums>(self) {
+        let Product { panels, first, x, width, y } = self;
+        let (rows, panels) = (x.len() / width, panels.as_chunks().0);
+        let (tiles, count) = (rows.div_ceil(S::ROWS), panels.len() / width);
+        let most = rows.div_ceil(tiles.max(1)).max(1);
+        let mut number = 0;
+        while number < count {
+            let together = beside::<S>(most, count - number);
+            for at in (0..width).step_by(PIECE) {
+                let depth = PIECE.min(width - at);
+                let mut group: [&Panel; MOST] = [&[]; MOST];
+                for (panel, group) in (number..number + together).zip(&mut group) {
+                    *group = &panels[panel * width + at..][..depth];
                 }
-                sizes! {
-                    1: 1 2 4 8; 2: 1 2 4 8; 3: 1 2 4 8; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
-                    7: 1 2; 8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2;
+                for tile in 0..tiles {
+                    let (from, to) = (rows * tile / tiles, rows * (tile + 1) / tiles);
+                    let mut some: [&[f32]; MOST] = [&[]; MOST];
+                    for (row, some) in (from..to).zip(&mut some) {
+                        *some = &x[row * width + at..][..depth];
+                    }
+                    let mut sums = [[0.0; PANEL]; 2 * MOST];
+                    accumulate::<S>(&some[..to - from], &group[..together], &mut sums, together);
+                    for (i, sums) in sums[..(to - from) * together].iter().enumerate() {
+                        y.put(from + i / together, (first + number + i % together) * PANEL, sums, at > 0);
+                    }
                 }
             }
+            number += together;
         }
-        number += panels_of_tile;
     }
 }
 
-/// Part of some panels and rows: terms of the same sums.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
-    panels: &'a [f32], // (depth, 16) each, 16 · width apart
-    x: &'a [f32],      // (depth) each, width apart
-    width: usize,
-    depth: usize,
-}
-
-/// `ROWS` rows times `PANELS` panels; `put` takes the sums of a row and a panel.
-#[inline(always)]
-fn sums<S: Sums, const ROWS: usize, const PANELS: usize>(
-    piece: Piece,
-    put: &mut impl FnMut(usize, usize, [f32; PANEL]),
-) {
-    /// Lines of weights that are asked for ahead of their use.
-    const AHEAD: usize = 16;
-    assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
-    let Piece { panels, x, width, depth } = piece;
-    let panels: [&[[f32; PANEL]]; PANELS] =
-        std::array::from_fn(|j| &panels[j * width * PANEL..].as_chunks().0[..depth]);
-    let x: [&[f32]; ROWS] = std::array::from_fn(|i| &x[i * width..][..depth]);
-    let mut sums = [[S::of(&[0.0; PANEL]); PANELS]; ROWS];
-    for k in 0..depth {
-        let weights: [S; PANELS] = std::array::from_fn(|j| S::of(&panels[j][k]));
-        for panel in panels {
-            expect(panel.as_ptr().wrapping_add(k).wrapping_add(AHEAD));
-        }
-        for i in 0..ROWS {
-            for j in 0..PANELS {
-                sums[i][j] = sums[i][j].fused(x[i][k], weights[j]);
-            }
-        }
-    }
-    for (i, sums) in sums.iter().enumerate() {
-        for (j, sums) in sums.iter().enumerate() {
-            put(i, j, sums.values());
-        }
-    }
-}
+/// Rows or panels that meet at once, at most. Their sums are no more than twice as many.
+pub(super) const MOST: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! Sixteen sums side by side, in the registers that a machine has.
 
 /// Sums that are kept side by side: those of one row and one panel.
-pub(super) const LANES: usize = 16;
+pub(in super::super) const LANES: usize = 16;
 
 /// The instruction sets that products are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vectors {
+pub(in super::super) enum Vectors {
     /// Whatever the target has.
     Any,
     /// AVX2 with FMA.
@@ -18,7 +18,7 @@ pub(super) enum Vectors {
 
 impl Vectors {
     /// Those of this machine, the widest first.
-    pub(super) fn all() -> impl Iterator<Item = Vectors> {
+    pub(in super::super) fn all() -> impl Iterator<Item = Vectors> {
         #[cfg(target_arch = "x86_64")]
         let special = [
             std::arch::is_x86_feature_detected!("avx512f").then_some(Vectors::Avx512),
@@ -29,46 +29,91 @@ impl Vectors {
         let special = [None; 0];
         special.into_iter().flatten().chain([Vectors::Any])
     }
+
+    /// The widest of this machine.
+    pub(in super::super) fn best() -> Vectors {
+        Vectors::all().next().unwrap_or(Vectors::Any)
+    }
+
+    /// Does work with these, which must be of [`all`](Self::all).
+    pub(in super::super) fn run(self, work: impl Work) {
+        match self {
+            Vectors::Any => work.run::<[f32; LANES]>(),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => {
+                #[target_feature(enable = "avx2,fma")]
+                fn wide(work: impl Work) {
+                    work.run::<Avx2>();
+                }
+                // SAFETY: only what the machine has is offered.
+                #[allow(unsafe_code)]
+                unsafe {
+                    wide(work)
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => {
+                #[target_feature(enable = "avx512f")]
+                fn wide(work: impl Work) {
+                    work.run::<Avx512>();
+                }
+                // SAFETY: as above.
+                #[allow(unsafe_code)]
+                unsafe {
+                    wide(work)
+                }
+            }
+        }
+    }
 }
 
-/// Sixteen `f32`, whose bytes are those of `[f32; 16]`.
-pub(super) trait Sums: Copy {
+/// Work that is compiled for every instruction set. What it calls must be inlined to be so, too.
+pub(in super::super) trait Work {
+    /// Does it.
+    fn run<S: Sums>(self);
+}
+
+/// Sixteen `f32` in the registers of one instruction set.
+pub(in super::super) trait Sums: Copy {
     /// Of these, as many as stay in registers beside weights and factors,
     const ROOM: usize;
     /// and the most rows that share a weight.
     const ROWS: usize;
 
+    /// From memory.
+    fn of(values: &[f32; LANES]) -> Self;
+    /// To memory.
+    fn values(self) -> [f32; LANES];
     /// Each sum with a term more: `factor` times its weight, fused.
     fn fused(self, factor: f32, weights: Self) -> Self;
-
-    #[inline(always)]
-    fn of(values: &[f32; LANES]) -> Self {
-        const { assert!(size_of::<Self>() == size_of::<[f32; LANES]>()) };
-        // SAFETY: the same bytes under another name, and all bytes are floats.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::mem::transmute_copy(values)
-        }
-    }
-
-    #[inline(always)]
-    fn values(self) -> [f32; LANES] {
-        const { assert!(size_of::<Self>() == size_of::<[f32; LANES]>()) };
-        // SAFETY: as above.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::mem::transmute_copy(&self)
-        }
-    }
+    /// [`accumulate`] for one size. A function of its own for each, or registers run short.
+    fn tile<const ROWS: usize, const PANELS: usize>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize);
 }
+
+/// Lines of sixteen numbers side by side.
+pub(in super::super) type Panel = [[f32; LANES]];
 
 impl Sums for [f32; LANES] {
     const ROOM: usize = 4;
     const ROWS: usize = 4;
 
     #[inline(always)]
+    fn of(values: &[f32; LANES]) -> Self {
+        *values
+    }
+
+    #[inline(always)]
+    fn values(self) -> [f32; LANES] {
+        self
+    }
+
+    #[inline(always)]
     fn fused(self, factor: f32, weights: Self) -> Self {
         std::array::from_fn(|i| factor.mul_add(weights[i], self[i]))
+    }
+
+    fn tile<const ROWS: usize, const PANELS: usize>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize) {
+        tile::<Self, ROWS, PANELS>(x, panels, sums, stride);
     }
 }
 
@@ -79,24 +124,68 @@ pub(super) use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Sums;
+    use super::{LANES, Panel, Sums, tile};
 
     /// Two registers of AVX2. To be used inside of functions that are compiled for it.
-    pub(in super::super) type Avx2 = [__m256; 2];
+    pub(in super::super::super) type Avx2 = [__m256; 2];
     /// One register of AVX-512. To be used inside of functions that are compiled for it.
-    pub(in super::super) type Avx512 = __m512;
+    pub(in super::super::super) type Avx512 = __m512;
 
     impl Sums for Avx2 {
         const ROOM: usize = 6;
         const ROWS: usize = 6;
 
         #[inline(always)]
+        fn of(values: &[f32; LANES]) -> Self {
+            // SAFETY: sixteen numbers lie there, and only functions that are compiled for AVX2 and FMA use this type.
+            #[allow(unsafe_code)]
+            unsafe {
+                [_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(LANES / 2))]
+            }
+        }
+
+        #[inline(always)]
+        fn values(self) -> [f32; LANES] {
+            let mut values = [0.0; LANES];
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm256_storeu_ps(values.as_mut_ptr(), self[0]);
+                _mm256_storeu_ps(values.as_mut_ptr().add(LANES / 2), self[1]);
+            }
+            values
+        }
+
+        #[inline(always)]
         fn fused(self, factor: f32, weights: Self) -> Self {
-            // SAFETY: only functions that are compiled for AVX2 and FMA use this type.
+            // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
                 let factor = _mm256_set1_ps(factor);
                 [_mm256_fmadd_ps(factor, weights[0], self[0]), _mm256_fmadd_ps(factor, weights[1], self[1])]
+            }
+        }
+
+        #[inline(always)]
+        fn tile<const ROWS: usize, const PANELS: usize>(
+            x: &[&[f32]],
+            panels: &[&Panel],
+            sums: &mut Panel,
+            stride: usize,
+        ) {
+            #[target_feature(enable = "avx2,fma")]
+            fn wide<const ROWS: usize, const PANELS: usize>(
+                x: &[&[f32]],
+                panels: &[&Panel],
+                sums: &mut Panel,
+                stride: usize,
+            ) {
+                tile::<Avx2, ROWS, PANELS>(x, panels, sums, stride);
+            }
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                wide::<ROWS, PANELS>(x, panels, sums, stride);
             }
         }
     }
@@ -106,19 +195,131 @@ mod x86 {
         const ROWS: usize = 12;
 
         #[inline(always)]
+        fn of(values: &[f32; LANES]) -> Self {
+            // SAFETY: sixteen numbers lie there, and only functions that are compiled for AVX-512 use this type.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm512_loadu_ps(values.as_ptr())
+            }
+        }
+
+        #[inline(always)]
+        fn values(self) -> [f32; LANES] {
+            let mut values = [0.0; LANES];
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm512_storeu_ps(values.as_mut_ptr(), self);
+            }
+            values
+        }
+
+        #[inline(always)]
         fn fused(self, factor: f32, weights: Self) -> Self {
-            // SAFETY: only functions that are compiled for AVX-512 use this type.
+            // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
                 _mm512_fmadd_ps(_mm512_set1_ps(factor), weights, self)
             }
+        }
+
+        #[inline(always)]
+        fn tile<const ROWS: usize, const PANELS: usize>(
+            x: &[&[f32]],
+            panels: &[&Panel],
+            sums: &mut Panel,
+            stride: usize,
+        ) {
+            #[target_feature(enable = "avx512f")]
+            fn wide<const ROWS: usize, const PANELS: usize>(
+                x: &[&[f32]],
+                panels: &[&Panel],
+                sums: &mut Panel,
+                stride: usize,
+            ) {
+                tile::<Avx512, ROWS, PANELS>(x, panels, sums, stride);
+            }
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                wide::<ROWS, PANELS>(x, panels, sums, stride);
+            }
+        }
+    }
+}
+
+/// Panels that are multiplied beside each other by `rows` rows, of `left` that there are: as many as leave every sum a
+/// register, a power of two; more than eight streams through memory are slower again.
+#[inline(always)]
+pub(in super::super) fn beside<S: Sums>(rows: usize, left: usize) -> usize {
+    1 << (S::ROOM / rows).min(left).min(8).ilog2()
+}
+
+/// sums (rows, panels, 16) += x (rows, depth) times panels, (depth, 16) each, one term after the other. The sums of two
+/// rows are `stride` lines apart. No more rows than [`Sums::ROWS`], and panels as [`beside`] says.
+#[inline(always)]
+pub(in super::super) fn accumulate<S: Sums>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize) {
+    macro_rules! sizes {
+        ($($rows:literal: $($panels:literal)*;)*) => {
+            match (x.len(), panels.len()) {
+                $($(($rows, $panels) => S::tile::<$rows, $panels>(x, panels, sums, stride),)*)*
+                (rows, panels) => unreachable!("a tile of {rows} rows and {panels} panels"),
+            }
+        };
+    }
+    sizes! {
+        1: 1 2 4 8; 2: 1 2 4 8; 3: 1 2 4 8; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
+        7: 1 2; 8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2;
+    }
+}
+
+#[inline(always)]
+fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(
+    x: &[&[f32]],
+    panels: &[&Panel],
+    sums: &mut Panel,
+    stride: usize,
+) {
+    /// Lines of weights that are asked for ahead of their use.
+    const AHEAD: usize = 16;
+    assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
+    // Loops rather than closures: all must be inlined, or sums would go through memory.
+    let depth = x[0].len();
+    let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
+    for i in 0..ROWS {
+        rows[i] = &x[i][..depth];
+    }
+    for j in 0..PANELS {
+        columns[j] = &panels[j][..depth];
+    }
+    let mut running = [[S::of(&[0.0; LANES]); PANELS]; ROWS];
+    for i in 0..ROWS {
+        for j in 0..PANELS {
+            running[i][j] = S::of(&sums[i * stride + j]);
+        }
+    }
+    for k in 0..depth {
+        let mut weights = [S::of(&[0.0; LANES]); PANELS];
+        for j in 0..PANELS {
+            weights[j] = S::of(&columns[j][k]);
+            expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
+        }
+        for i in 0..ROWS {
+            for j in 0..PANELS {
+                running[i][j] = running[i][j].fused(rows[i][k], weights[j]);
+            }
+        }
+    }
+    for i in 0..ROWS {
+        for j in 0..PANELS {
+            sums[i * stride + j] = running[i][j].values();
         }
     }
 }
 
 /// Asks for a line of memory that will be read soon. A hint alone: the address need not be anybody's.
 #[inline(always)]
-pub(super) fn expect(line: *const [f32; LANES]) {
+fn expect(line: *const [f32; LANES]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
