@@ -59,6 +59,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/cache.rs"),
     include_str!("model/config.rs"),
     include_str!("model/device.rs"),
+    include_str!("model/device/composed.rs"),
     include_str!("model/device/cuda.rs"),
     include_str!("model/device/kernels.cu"),
     include_str!("model/device/launch.rs"),

@@ -1,4 +1,5 @@
-//! The same model on candle's tensors: on a GPU, and, for the tests, on candle's CPU device.
+//! The same model on candle's tensors: on a GPU, and, for the tests, on candle's CPU device. What a step does besides
+//! matrix products is ours on NVIDIA's GPUs (`kernels.cu`), and composed of candle's operations elsewhere.
 //!
 //! Weights, cache and matrix products have the device's type (bf16, f16 or f32); the residual stream, norms, rotary
 //! embedding, softmax and all sums are f32. One thread owns the device.
@@ -7,6 +8,7 @@
 //! order. So products are computed with a few row counts only, whose results were seen to be equal, bit for bit, for
 //! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them.
 
+mod composed;
 mod cuda;
 #[cfg(feature = "cuda")]
 mod launch;
@@ -21,7 +23,7 @@ use super::config::Config;
 use super::{Heads, ModelError, Picked, Row, random_values};
 use crate::checkpoint::Checkpoint;
 pub use cuda::{BUILT, Dtype, count, kind, open};
-use ops::{Add, Attention, BLOCK, NONE, Norm, Ops, Places, Store, Swiglu, multiply};
+use ops::{BLOCK, NONE, Ops, Places, Plan, Way, multiply};
 
 /// Row counts that are tried, rising: the last is the most rows of a step.
 const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, MAX_ROWS];
@@ -165,7 +167,11 @@ impl Model {
         }
         let turns: Vec<f32> = super::block::turns(&config).into_iter().flat_map(|(cos, sin)| [cos, sin]).collect();
         let ops = Ops {
+            way: Way::of(&device),
+            dim,
             head_dim: config.head_dim(),
+            eps: config.norm_eps,
+            dtype,
             table: Tensor::from_vec(turns, (config.max_seq_len, config.head_dim() / 2, 2), &device)?,
             #[cfg(feature = "cuda")]
             kernels: match &device {
@@ -188,6 +194,12 @@ impl Model {
         model.bytes = model.matrices().map(|m| m.elem_count() * dtype.size_in_bytes()).sum();
         model.counts = model.equal_counts()?;
         Ok(model)
+    }
+
+    /// The same model, computed by candle's own operations, as on devices that we have no kernels for.
+    pub fn composed(mut self) -> Model {
+        self.ops.way = Way::Composed;
+        self
     }
 
     fn matrices(&self) -> impl Iterator<Item = &Tensor> {
@@ -306,9 +318,9 @@ impl Model {
         for rows in rows.chunks(self.max_rows()) {
             let tokens = self.numbers(rows.iter().map(|row| row.token))?;
             let mut x = self.embeddings.index_select(&tokens, 0)?.to_dtype(DType::F32)?;
-            let (plan, places) = self.plan(rows, Picked::All)?;
+            let plan = self.plan(rows, Picked::All, cache)?;
             for layer in 0..self.config.trunk_len() {
-                x = self.forward(layer, x, &plan, places, None, cache)?;
+                x = self.forward(layer, x, &plan, None, cache)?;
             }
             parts.push(x.narrow(0, 0, rows.len())?);
         }
@@ -337,16 +349,16 @@ impl Model {
             let first = piece * self.max_rows();
             let here = |&&row: &&usize| (first..first + rows.len()).contains(&row);
             let picked: Vec<usize> = picked.iter().filter(here).map(|row| row - first).collect();
-            let (plan, places) = self.plan(rows, Picked::These(&picked))?;
+            let plan = self.plan(rows, Picked::These(&picked), cache)?;
             let from = self.numbers((first..first + rows.len()).map(|i| from.row(i) as u32))?;
             let chosen = self.numbers(picked.iter().map(|&row| row as u32))?;
             let layer = self.config.trunk_len() + head;
             let x = trunk.index_select(&from, 0)?;
             if picked.is_empty() {
-                self.remember(layer, &x, &plan, places, cache)?;
+                self.remember(layer, &x, &plan, cache)?;
                 continue;
             }
-            let x = self.forward(layer, x, &plan, places, Some(&chosen), cache)?;
+            let x = self.forward(layer, x, &plan, Some(&chosen), cache)?;
             parts.push(x.narrow(0, 0, picked.len())?);
         }
         work.x = if parts.is_empty() { None } else { Some(join(parts)?) };
@@ -364,8 +376,7 @@ impl Model {
         for first in (0..count).step_by(self.max_rows()) {
             let len = self.max_rows().min(count - first);
             let x = x.index_select(&self.numbers((first..first + len).map(|row| row as u32))?, 0)?;
-            let normed = x.apply_op2_no_bwd(&self.norm, &self.rms_norm())?;
-            parts.push(multiply(&normed, &self.output)?.narrow(0, 0, len)?);
+            parts.push(multiply(&self.ops.norm(&x, &self.norm)?, &self.output)?.narrow(0, 0, len)?);
         }
         Ok(Logits(join(parts)?))
     }
@@ -434,10 +445,6 @@ impl Model {
         (0..self.heads()).map(of_head).collect()
     }
 
-    fn rms_norm(&self) -> Norm<'_> {
-        Norm { ops: &self.ops, eps: self.config.norm_eps, dtype: self.dtype }
-    }
-
     /// Numbers on the device, padded with zeros to a count of rows that holds.
     fn numbers(&self, numbers: impl Iterator<Item = u32>) -> Result<Tensor, ModelError> {
         let mut numbers: Vec<u32> = numbers.collect();
@@ -447,7 +454,7 @@ impl Model {
     }
 
     /// What goes along with a forward; see [`Places`].
-    fn plan(&self, rows: &[Row], picked: Picked) -> Result<(Tensor, Places), ModelError> {
+    fn plan(&self, rows: &[Row], picked: Picked, cache: &Cache) -> Result<Plan, ModelError> {
         let (count, picks) = (self.padded(rows.len()), picked.len(rows.len()));
         let mut plan = Vec::with_capacity(2 * count + 6 * self.padded(picks));
         for row in rows {
@@ -477,27 +484,17 @@ impl Model {
         plan.extend(picks as u32..self.padded(picks) as u32);
         let places = Places { queries, order, blocks: plan.len(), picked: self.padded(picks) };
         plan.extend(blocks);
-        let len = plan.len();
-        Ok((Tensor::from_vec(plan, len, &self.device)?, places))
+        Ok(self.ops.plan(plan, places, cache.limit * BLOCK)?)
     }
 
     /// The first part of a block: x (rows, dim), f32 → (rows, dim + 2 kv_dim). Keys and values go into the cache.
-    fn remember(
-        &self,
-        layer: usize,
-        x: &Tensor,
-        plan: &Tensor,
-        places: Places,
-        cache: &mut Cache,
-    ) -> Result<Tensor, ModelError> {
+    fn remember(&self, layer: usize, x: &Tensor, plan: &Plan, cache: &Cache) -> Result<Tensor, ModelError> {
         if cache.blocks.made() > cache.limit {
             return Err(ModelError::OutOfMemory); // a slot that does not exist must not be written
         }
         let block = &self.blocks[layer];
-        let normed = x.apply_op2_no_bwd(&block.attention_norm, &self.rms_norm())?;
-        let qkv = multiply(&normed, &block.qkv)?;
-        let rows = plan.narrow(0, 0, places.queries)?;
-        cache.layers[layer].inplace_op3(&qkv, &rows, &Store { ops: &self.ops, dim: self.config.dim })?;
+        let qkv = multiply(&self.ops.norm(x, &block.attention_norm)?, &block.qkv)?;
+        self.ops.store(&cache.layers[layer], &qkv, plan)?;
         Ok(qkv)
     }
 
@@ -506,25 +503,21 @@ impl Model {
         &self,
         layer: usize,
         x: Tensor,
-        plan: &Tensor,
-        places: Places,
+        plan: &Plan,
         chosen: Option<&Tensor>,
-        cache: &mut Cache,
+        cache: &Cache,
     ) -> Result<Tensor, ModelError> {
-        let qkv = self.remember(layer, &x, plan, places, cache)?;
-        let (block, cache, ops) = (&self.blocks[layer], &cache.layers[layer], &self.ops);
+        let qkv = self.remember(layer, &x, plan, cache)?;
+        let (block, ops) = (&self.blocks[layer], &self.ops);
         let x = match chosen {
             Some(chosen) => x.index_select(chosen, 0)?,
             None => x,
         };
-        let attended = qkv.apply_op3_no_bwd(cache, plan, &Attention { ops, places, dim: self.config.dim })?;
-        x.inplace_op2(&multiply(&attended, &block.out)?, &Add(ops))?;
+        let attended = ops.attention(&qkv, &cache.layers[layer], plan)?;
+        let x = ops.add(x, &multiply(&attended, &block.out)?)?;
 
-        let normed = x.apply_op2_no_bwd(&block.ffn_norm, &self.rms_norm())?;
-        let both = multiply(&normed, &block.gate_up)?; // (picked, 2 hidden)
-        let hidden = both.apply_op1_no_bwd(&Swiglu(ops))?;
-        x.inplace_op2(&multiply(&hidden, &block.down)?, &Add(ops))?;
-        Ok(x)
+        let both = multiply(&ops.norm(&x, &block.ffn_norm)?, &block.gate_up)?; // (picked, 2 hidden)
+        Ok(ops.add(x, &multiply(&ops.swiglu(&both)?, &block.down)?)?)
     }
 }
 

@@ -123,14 +123,12 @@ pub(super) fn norm(
     x: &CudaStorage,
     weight: &CudaStorage,
     (rows, dim): (usize, usize),
-    eps: f32,
-    dtype: DType,
 ) -> Result<CudaStorage> {
     let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
     let (over, [width]) = (grid(rows, 1), narrow([dim]));
-    typed!(dtype, T => {
+    typed!(ops.dtype, T => {
         let mut out = room::<T>(x.device(), rows * dim)?;
-        start!(ops, x, "rms_norm", over, from, weight, &mut out, &width, &eps);
+        start!(ops, x, "rms_norm", over, from, weight, &mut out, &width, &ops.eps);
         Ok(CudaStorage::wrap_cuda_slice(out, x.device().clone()))
     })
 }
@@ -145,17 +143,17 @@ pub(super) fn swiglu(ops: &Ops, both: &CudaStorage, rows: usize, hidden: usize) 
     })
 }
 
-/// `sizes`: dim, kv_dim and slots.
+/// `sizes`: kv_dim and slots.
 pub(super) fn store(
     ops: &Ops,
     cache: &mut CudaStorage,
     qkv: &CudaStorage,
     places: &CudaStorage,
     rows: usize,
-    sizes: [usize; 3],
+    sizes: [usize; 2],
 ) -> Result<()> {
     let places = places.as_cuda_slice::<u32>()?;
-    let (over, [dim, kv_dim, slots]) = (grid(rows, 1), narrow(sizes));
+    let (over, [dim], [kv_dim, slots]) = (grid(rows, 1), narrow([ops.dim]), narrow(sizes));
     with_table(ops, |table| {
         typed!(qkv.dtype(), T => {
             let (cache, from) = (cache.as_cuda_slice_mut::<T>()?, qkv.as_cuda_slice::<T>()?);
@@ -165,23 +163,23 @@ pub(super) fn store(
     })
 }
 
-/// `sizes`: dim, kv_dim and slots.
+/// `sizes`: kv_dim and slots.
 pub(super) fn attention(
     ops: &Ops,
     qkv: &CudaStorage,
     cache: &CudaStorage,
     plan: &CudaStorage,
     places: Places,
-    sizes: [usize; 3],
+    sizes: [usize; 2],
 ) -> Result<CudaStorage> {
     let plan = plan.as_cuda_slice::<u32>()?;
-    let [dim, kv_dim, slots] = narrow(sizes);
+    let ([dim], [kv_dim, slots]) = (narrow([ops.dim]), narrow(sizes));
     let [queries, order, blocks, picked] = narrow([places.queries, places.order, places.blocks, places.picked]);
-    let over = grid(places.picked.div_ceil(THREADS / 32), sizes[0] / ops.head_dim);
+    let over = grid(places.picked.div_ceil(THREADS / 32), ops.dim / ops.head_dim);
     with_table(ops, |table| {
         typed!(qkv.dtype(), T => {
             // Zeros: rows that pad the picked ones are not written, and are multiplied afterwards.
-            let mut out = qkv.device().alloc_zeros::<T>(places.picked * sizes[0])?;
+            let mut out = qkv.device().alloc_zeros::<T>(places.picked * ops.dim)?;
             let (from, cache) = (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?);
             #[rustfmt::skip]
             start!(
