@@ -63,6 +63,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/device/cuda.rs"),
     include_str!("model/device/kernels.cu"),
     include_str!("model/device/launch.rs"),
+    include_str!("model/device/metal.rs"),
     include_str!("model/device/ops.rs"),
     include_str!("model/kernel.rs"),
     include_str!("model/kernel/sums.rs"),

@@ -12,6 +12,7 @@ mod composed;
 mod cuda;
 #[cfg(feature = "cuda")]
 mod launch;
+mod metal;
 mod ops;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use super::config::Config;
 use super::{Heads, ModelError, Picked, Row, random_values};
 use crate::checkpoint::Checkpoint;
 pub use cuda::{BUILT, Dtype, count, kind, open};
+pub use metal::{METAL, METAL_BUILT, open_metal};
 use ops::{BLOCK, NONE, Ops, Places, Plan, Way, multiply};
 
 /// Row counts that are tried, rising: the last is the most rows of a step.
