@@ -51,7 +51,7 @@ pub fn count() -> usize {
     #[cfg(feature = "cuda")]
     {
         use candle_core::cuda_backend::cudarc::driver::CudaContext;
-        return CudaContext::device_count().map_or(0, |count| count.max(0) as usize);
+        CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
     }
     #[cfg(not(feature = "cuda"))]
     0

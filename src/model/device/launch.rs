@@ -26,7 +26,8 @@ impl Kernels {
             _ => bail!("there are no kernels for {dtype:?}"),
         };
         // As many as 16 bytes hold, and as a head divides into.
-        let pack = (0..4).map(|i| 8 >> i).find(|pack| head_dim % pack == 0 && pack * dtype.size_in_bytes() <= 16);
+        let pack =
+            (0..4).map(|i| 8 >> i).find(|pack| head_dim.is_multiple_of(*pack) && pack * dtype.size_in_bytes() <= 16);
         let options = CompileOptions {
             // Runs on whatever is newer; nothing here needs more.
             arch: Some("compute_80"),
