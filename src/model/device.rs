@@ -426,7 +426,8 @@ impl Model {
     /// # Errors
     /// The device fails.
     pub fn keep(&self, logits: &Logits, row: usize) -> Result<Logits, ModelError> {
-        Ok(Logits(logits.0.narrow(0, row, 1)?.contiguous()?))
+        // A copy, though one row is contiguous as it stands: the others need not be kept for it.
+        Ok(Logits(logits.0.narrow(0, row, 1)?.force_contiguous()?))
     }
 
     /// Every loaded head's logits of every position of one sequence: (heads, positions, vocab).
