@@ -61,6 +61,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/device.rs"),
     include_str!("model/device/composed.rs"),
     include_str!("model/device/cuda.rs"),
+    include_str!("model/device/graphs.rs"),
     include_str!("model/device/kernels.cu"),
     include_str!("model/device/launch.rs"),
     include_str!("model/device/metal.rs"),

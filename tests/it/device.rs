@@ -27,13 +27,19 @@ fn folder() -> std::path::PathBuf {
 enum Form {
     /// Ours, which a GPU has as kernels.
     Own,
+    /// Ours, with all that replaying takes but a device that can record.
+    Replayed,
     /// Candle's, as on a GPU that we have no kernels for.
     Composed,
 }
 
 fn load(checkpoint: &Checkpoint, config: Config, dtype: DType, form: Form) -> device::Model {
     let model = device::Model::load(checkpoint, config, Heads::All, Device::Cpu, dtype).unwrap();
-    if form == Form::Composed { model.composed() } else { model }
+    match form {
+        Form::Own => model,
+        Form::Replayed => model.replaying(true),
+        Form::Composed => model.composed(),
+    }
 }
 
 /// Logits of all heads, over prompts longer than one call's rows, with grouped keys and values and without.
@@ -48,6 +54,7 @@ fn logits_agree_with_the_cpu_engine() {
         let largest = ours.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
         for (form, dtype, near) in [
             (Form::Own, DType::F32, 1e-4),
+            (Form::Replayed, DType::F32, 1e-4),
             (Form::Composed, DType::F32, 1e-4),
             (Form::Composed, DType::F16, 1e-2 * largest),
             (Form::Composed, DType::BF16, 8e-2 * largest), // three bits fewer
@@ -94,7 +101,8 @@ fn samples_do_not_depend_on_their_company() {
     let file = repository().join("storage/micro/checkpoints/baseline/checkpoint_best.pt");
     let checkpoint = Checkpoint::open(&file).unwrap();
     let cpu = sample(Engine::load(&checkpoint, &folder(), SAMPLING, Options::default(), &mut |_, _| {}).unwrap());
-    for form in [Form::Own, Form::Composed] {
+    let mut own = None;
+    for form in [Form::Own, Form::Replayed, Form::Composed] {
         let on_candle = |batch, decode, devices| {
             let load = |_| load(&checkpoint, Config::from_folder(&folder()).unwrap(), DType::F32, form);
             let tokenizer = Tokenizer::from_folder(&folder()).unwrap();
@@ -105,6 +113,9 @@ fn samples_do_not_depend_on_their_company() {
         assert!(plain == on_candle(20, Decode::Plain, 1), "{form:?}: 20 at once");
         assert!(plain == on_candle(5, Decode::Speculative, 1), "{form:?}: drafts");
         assert!(plain == on_candle(16, Decode::Auto, 2), "{form:?}: two devices");
+        if form != Form::Composed {
+            assert!(own.get_or_insert_with(|| plain.clone()) == &plain, "{form:?}: replaying");
+        }
         // The CPU's engine adds in another order, so that a token may differ here and there, but hardly ever.
         let equal = plain.iter().filter(|(key, sample)| cpu[key].completion == sample.completion).count();
         assert!(equal * 10 >= plain.len() * 9, "{form:?}: {equal} of {} samples are equal", plain.len());

@@ -4,8 +4,8 @@
 #![cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "some of it is for the kernels alone"))]
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage,
-    Tensor, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result,
+    Shape, Storage, Tensor, bail,
 };
 
 use super::composed::{self, Walks};
@@ -47,6 +47,24 @@ pub(super) struct Ops {
     pub(super) kernels: Option<Kernels>,
 }
 
+/// What a segment of a step is told.
+pub(super) struct Inputs {
+    /// Tokens of the rows, or their rows of the trunk.
+    pub(super) ids: Vec<u32>,
+    /// The picked rows, where not all are.
+    pub(super) chosen: Option<Vec<u32>>,
+    /// The numbers that [`Places`] tells of.
+    pub(super) numbers: Vec<u32>,
+    pub(super) places: Places,
+}
+
+/// The same, on the device.
+pub(super) struct Given {
+    pub(super) ids: Tensor,            // (rows)
+    pub(super) chosen: Option<Tensor>, // (picked)
+    pub(super) plan: Plan,
+}
+
 /// What goes along with a forward.
 pub(super) enum Plan {
     /// The numbers that [`Places`] tells of.
@@ -56,12 +74,21 @@ pub(super) enum Plan {
 }
 
 impl Ops {
-    /// Numbers that [`Places`] tells of, for a cache of `slots` slots.
-    pub(super) fn plan(&self, numbers: Vec<u32>, places: Places, slots: usize) -> Result<Plan> {
-        let (device, count) = (self.table.device(), numbers.len());
-        Ok(match self.way {
-            Way::Own => Plan::Numbers(Tensor::from_vec(numbers, count, device)?, places),
-            Way::Composed => Plan::Walks(Walks::new(&numbers, places, slots, device)?),
+    /// Puts inputs on the device, for a cache of `slots` slots.
+    pub(super) fn give(&self, inputs: Inputs, slots: usize) -> Result<Given> {
+        let device = self.table.device();
+        let put = |numbers: Vec<u32>| {
+            let count = numbers.len();
+            Tensor::from_vec(numbers, count, device)
+        };
+        let Inputs { ids, chosen, numbers, places } = inputs;
+        Ok(Given {
+            ids: put(ids)?,
+            chosen: chosen.map(put).transpose()?,
+            plan: match self.way {
+                Way::Own => Plan::Numbers(put(numbers)?, places),
+                Way::Composed => Plan::Walks(Walks::new(&numbers, places, slots, device)?),
+            },
         })
     }
 
@@ -146,6 +173,28 @@ fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [u32]> {
     match layout.contiguous_offsets() {
         Some((from, to)) => Ok(&storage.as_slice::<u32>()?[from..to]),
         None => bail!("a contiguous tensor is wanted"),
+    }
+}
+
+/// Writes numbers to the front of a tensor (n), n no fewer than they.
+pub(super) struct Fill<'a>(pub(super) &'a [u32]);
+
+impl InplaceOp1 for Fill<'_> {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, _: &Layout) -> Result<()> {
+        match to {
+            CpuStorage::U32(to) if to.len() >= self.0.len() => to[..self.0.len()].copy_from_slice(self.0),
+            _ => bail!("no room for {} numbers", self.0.len()),
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, to: &mut CudaStorage, _: &Layout) -> Result<()> {
+        launch::fill(to, self.0)
     }
 }
 
