@@ -146,6 +146,7 @@ fn the_benchmark_says_what_it_measures() {
         dtypes: vec![Dtype::F32],
         large: Config { dim: 64, n_layers: 3, n_heads: 4, n_kv_heads: 4, hidden_dim: 96, n_future_tokens: 2, ..micro },
         dtype: Dtype::F32,
+        steps: vec![1, 20],
         lengths: vec![3, 5],
         batch: 4,
         samples: 4,
@@ -154,6 +155,8 @@ fn the_benchmark_says_what_it_measures() {
     assert!(outcome.holds(), "{outcome:?}");
     let lengths: Vec<f64> = outcome.speed.iter().map(|speed| speed.mean_completion_tokens).collect();
     assert_eq!(lengths, [3.0, 5.0]);
+    assert!(outcome.replays["f32"].replays > 100 && outcome.replays["f32"].refused.is_none(), "{outcome:?}");
+    assert!(outcome.steps.iter().all(|step| step.equal && step.replays.replays > 60), "{outcome:?}");
     let off = Outcome { agreement: [("bf16".to_owned(), 0.03)].into(), ..outcome };
     assert!(!off.holds());
 }
