@@ -77,7 +77,7 @@ pub struct EvaluateArgs {
     /// Sequences sampled at once [default: as many as suit the device]; never changes a sample
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Where the model runs: auto, cpu or cuda:N; several, e.g. cuda:0,1 or cpu,cpu, share the problems
+    /// Where the model runs: auto, cpu, cuda:N or metal (mps); several, e.g. cuda:0,1 or cpu,cpu, share the problems
     #[arg(long, value_name = "DEVICE", value_delimiter = ',', default_value = "auto")]
     pub device: Vec<String>,
     /// Type of weights and activations: f32, bf16 or f16 [default: the checkpoint's on a GPU, f32 on the CPU]
@@ -351,7 +351,7 @@ fn engine(
     devices: &[String],
     dtype: Option<Dtype>,
 ) -> Result<(Options, Place), ArgsError> {
-    let mut ordinals = Vec::new();
+    let (mut ordinals, mut metal) = (Vec::new(), false);
     for device in devices {
         let (kind, number) = device.split_once(':').map_or((device.as_str(), None), |(kind, n)| (kind, Some(n)));
         let bad = |trouble: &str| Err(ArgsError(format!("--device {device}: {trouble}")));
@@ -364,24 +364,29 @@ fn engine(
             },
             // cuda:0,1
             _ if !ordinals.is_empty() && device.parse::<usize>().is_ok() => ordinals.extend(device.parse::<usize>()),
-            ("metal" | "mps", _) => return bad("models do not run on Apple's GPUs yet; use cpu"),
-            _ => return bad("there is no such device; use auto, cpu or cuda:N"),
+            ("metal" | "mps", None) => metal = true,
+            _ => return bad("there is no such device; use auto, cpu, cuda:N or metal"),
         }
     }
+    let bad = |trouble: &str| Err(ArgsError(format!("--device {}: {trouble}", devices.join(","))));
     if !ordinals.is_empty() && !device::BUILT {
-        return Err(ArgsError(format!(
-            "--device {}: this passk was built without CUDA; build it with --features cuda, or use cpu",
-            devices.join(",")
-        )));
+        return bad("this passk was built without CUDA; build it with --features cuda, or use cpu");
+    }
+    if metal && !device::METAL_BUILT {
+        return bad("this passk was built without Metal; build it on macOS with --features metal, or use cpu");
+    }
+    if metal && devices.len() > 1 {
+        return bad("there is one Apple GPU, and it shares a run with nothing else");
     }
     let named_cpu = devices.iter().any(|device| device == "cpu");
     if named_cpu && !ordinals.is_empty() {
-        return Err(ArgsError(format!("--device {}: CPU and GPU do not share a run", devices.join(","))));
+        return bad("CPU and GPU do not share a run");
     }
-    if ordinals.is_empty() && !named_cpu && devices.len() == 1 && device::count() > 0 {
+    if ordinals.is_empty() && !metal && !named_cpu && devices.len() == 1 && device::count() > 0 {
         ordinals.push(0);
     }
     let place = match (ordinals.is_empty(), dtype) {
+        (_, dtype) if metal => Place::Metal { dtype },
         (false, dtype) => Place::Cuda { ordinals, dtype },
         (true, None | Some(Dtype::F32)) => Place::Cpu,
         (true, Some(dtype)) => {
@@ -390,7 +395,7 @@ fn engine(
             )));
         }
     };
-    let suits = if place == Place::Cpu { 64 } else { 256 };
+    let suits = if matches!(place, Place::Cuda { .. }) { 256 } else { 64 };
     let lanes = (place == Place::Cpu && devices.len() > 1).then_some(devices.len());
     Ok((Options { batch: batch.unwrap_or(suits), decode, lanes }, place))
 }
@@ -481,11 +486,15 @@ mod tests {
         check("--label x --pipeline a b", "--label names one run");
         check("--pipeline a b --checkpoint-pattern *.pt", "one pipeline");
         check("--checkpoint a.pt --samples canonical", "cannot be used with");
-        check("--device metal", "--device metal: models do not run on Apple's GPUs yet");
         check("--device cuda:x", "--device cuda:x: a number follows the colon");
         if !device::BUILT {
             check("--device cuda:0,1", "--device cuda:0,1: this passk was built without CUDA");
         }
+        if !device::METAL_BUILT {
+            check("--device metal", "--device metal: this passk was built without Metal; build it on macOS with");
+            check("--device mps", "--device mps: this passk was built without Metal");
+        }
+        check("--device metal:1", "--device metal:1: there is no such device");
         check("--device cpu,tpu", "--device tpu: there is no such device");
         check("--dtype bf16", "the CPU computes in f32");
         check("--checkpoint a.pt --base-model m", "cannot be used with");

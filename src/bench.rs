@@ -2,7 +2,8 @@
 //!
 //! 1. *Agreement*: logits of a small random model in every type, beside the CPU engine's in f32.
 //! 2. *One row, one result*: its samples in several batches and ways of decoding, which must be equal.
-//! 3. *Speed*: HumanEval's prompts on a model of the size that is evaluated, with completions of fixed lengths.
+//! 3. *Replaying*: decode steps of few sequences with and without it, on a model of the size that is evaluated.
+//! 4. *Speed*: HumanEval's prompts on that model, with completions of fixed lengths.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +14,8 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::dataset::DatasetError;
-use crate::model::device::{self, Dtype};
-use crate::model::{Config, ConfigError, Heads, Model, ModelError};
+use crate::model::device::{self, Dtype, Replays};
+use crate::model::{Config, ConfigError, Heads, Model, ModelError, Picked, Row, Span};
 use crate::prompt::Prompt;
 use crate::sampler::engine::{Decode, Engine, Options};
 use crate::sampler::{Request, Sample, Sampler, SamplerError, Sampling};
@@ -34,6 +35,8 @@ pub struct Setup {
     pub large: Config,
     /// Its type.
     pub dtype: Dtype,
+    /// Sequences of the decode steps that are measured with and without replaying.
+    pub steps: Vec<usize>,
     /// Lengths of completions, in tokens.
     pub lengths: Vec<usize>,
     /// Sequences at once, at most.
@@ -49,10 +52,31 @@ pub struct Outcome {
     pub device: String,
     /// Largest difference of a logit from the CPU's in f32, over the largest logit; by type.
     pub agreement: BTreeMap<String, f64>,
-    /// Whether the samples of every batch and way of decoding were equal; by type.
+    /// Whether the samples of every batch and way of decoding were equal, replayed and not; by type.
     pub one_row_one_result: BTreeMap<String, bool>,
+    /// What became of replaying there; by type.
+    pub replays: BTreeMap<String, Replays>,
+    /// By sequences.
+    pub steps: Vec<Step>,
     /// By length.
     pub speed: Vec<Speed>,
+}
+
+/// How long a decode step takes, from tokens to the tokens that follow.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// Sequences, one row each.
+    pub sequences: usize,
+    /// Mean time of its launches one by one.
+    pub seconds: f64,
+    /// Mean time of it replayed.
+    pub replayed_seconds: f64,
+    /// How many times as fast it is replayed.
+    pub ratio: f64,
+    /// Whether the last logits of both are the same bits.
+    pub equal: bool,
+    /// What became of replaying.
+    pub replays: Replays,
 }
 
 /// How long sampling took.
@@ -81,10 +105,12 @@ pub struct Speed {
 }
 
 impl Outcome {
-    /// Whether all types agree within their precision (f32 1e-4, 16 bits 2e-2), and no sample depends on its company.
+    /// Whether all types agree within their precision (f32 1e-4, 16 bits 2e-2), and neither a sample nor a logit
+    /// depends on its company or on replaying.
     pub fn holds(&self) -> bool {
         let near = |(dtype, &off): (&String, &f64)| off <= if dtype == "f32" { 1e-4 } else { 2e-2 };
-        self.agreement.iter().all(near) && self.one_row_one_result.values().all(|&equal| equal)
+        let equal = self.one_row_one_result.values().copied().chain(self.steps.iter().map(|step| step.equal));
+        self.agreement.iter().all(near) && equal.into_iter().all(|equal| equal)
     }
 }
 
@@ -136,6 +162,8 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
         device: setup.kind.clone(),
         agreement: BTreeMap::new(),
         one_row_one_result: BTreeMap::new(),
+        replays: BTreeMap::new(),
+        steps: Vec::new(),
         speed: Vec::new(),
     };
     let ids: Vec<u32> = (0..300).map(|i| (i * 31 + 7) % small.vocab_size as u32).collect();
@@ -146,21 +174,49 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
         say(&format!("{dtype}: logits are within {off:.1e} of the CPU's"));
         outcome.agreement.insert(dtype.to_string(), off);
         let (mut models, mut first, mut equal) = (vec![model], None, true);
-        for (batch, decode) in
-            [(1, Decode::Plain), (7, Decode::Plain), (200, Decode::Plain), (5, Decode::Speculative), (64, Decode::Auto)]
-        {
-            let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 32, seed: 0 };
-            let options = Options { batch, decode, lanes: None };
-            let mut engine = Engine::of(models, Tokenizer::from_folder(&folder)?, sampling, options);
-            let requests = requests(&tasks[..tasks.len().min(12)], 5);
-            let samples = samples(&mut engine, &requests)?;
-            equal &= first.get_or_insert_with(|| samples.clone()) == &samples;
-            models = engine.into_models();
+        for replaying in [false, true] {
+            models = models.into_iter().map(|model| model.replaying(replaying)).collect();
+            for (batch, decode) in [
+                (1, Decode::Plain),
+                (7, Decode::Plain),
+                (200, Decode::Plain),
+                (5, Decode::Speculative),
+                (64, Decode::Auto),
+            ] {
+                let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 32, seed: 0 };
+                let options = Options { batch, decode, lanes: None };
+                let mut engine = Engine::of(models, Tokenizer::from_folder(&folder)?, sampling, options);
+                let requests = requests(&tasks[..tasks.len().min(12)], 5);
+                let samples = samples(&mut engine, &requests)?;
+                equal &= first.get_or_insert_with(|| samples.clone()) == &samples;
+                models = engine.into_models();
+            }
         }
-        say(&format!("{dtype}: samples {} on batch and decoding", if equal { "do not depend" } else { "DEPEND" }));
+        let which = if equal { "do not depend" } else { "DEPEND" };
+        say(&format!("{dtype}: samples {which} on batch, decoding and replaying"));
         outcome.one_row_one_result.insert(dtype.to_string(), equal);
+        for replays in models.iter().map(device::Model::replays) {
+            say(&format!("{dtype}: {}", told(&replays)));
+            outcome.replays.insert(dtype.to_string(), replays);
+        }
     }
-    let model = device::Model::drawn(setup.large.clone(), Heads::Next, setup.device.clone(), setup.dtype.into())?;
+    let mut model = device::Model::drawn(setup.large.clone(), Heads::Next, setup.device.clone(), setup.dtype.into())?;
+    for &sequences in &setup.steps {
+        model = model.replaying(false);
+        let (seconds, plain) = step(&model, sequences)?;
+        model = model.replaying(true);
+        let (replayed_seconds, replayed) = step(&model, sequences)?;
+        let (ratio, replays) = (seconds / replayed_seconds, model.replays());
+        let equal = plain.iter().map(|x| x.to_bits()).eq(replayed.iter().map(|x| x.to_bits()));
+        say(&format!(
+            "a step of {sequences}: {:.2} ms, replayed {:.2} ms, {ratio:.2} times as fast, logits {}; {}",
+            1e3 * seconds,
+            1e3 * replayed_seconds,
+            if equal { "equal" } else { "NOT equal" },
+            told(&replays)
+        ));
+        outcome.steps.push(Step { sequences, seconds, replayed_seconds, ratio, equal, replays });
+    }
     let mut models = vec![model];
     let requests = requests(&tasks, setup.samples);
     let tokenizer = Tokenizer::from_folder(&folder)?;
@@ -205,6 +261,44 @@ pub fn gpu(setup: &Setup, storage: &Path, say: &mut dyn FnMut(&str)) -> Result<O
         models = engine.into_models();
     }
     Ok(outcome)
+}
+
+fn told(replays: &Replays) -> String {
+    let Replays { recordings, replays, refused } = replays;
+    match refused {
+        Some(why) => format!("nothing is replayed: {why}"),
+        None => format!("{recordings} recordings were replayed {replays} times"),
+    }
+}
+
+/// Mean seconds of a decode step of so many sequences, and the logits of the last: (sequences, vocab).
+fn step(model: &device::Model, sequences: usize) -> Result<(f64, Vec<f32>), ModelError> {
+    const WARM: usize = 3; // a recording is replayed from the third step on
+    const STEPS: usize = 32;
+    let mut cache = model.cache(sequences * model.cache_bytes(WARM + STEPS))?;
+    let (nothing, mut work) = (Span::default(), device::Workspace::default());
+    let mut owns: Vec<Span> = (0..sequences).map(|_| Span::default()).collect();
+    let (mut begun, mut last) = (Instant::now(), None);
+    for position in 0..WARM + STEPS {
+        if position == WARM {
+            begun = Instant::now();
+        }
+        owns.iter_mut().for_each(|own| cache.grow(own, 1));
+        let token = |row: usize| ((31 * row + 7 * position) % model.config().vocab_size) as u32;
+        let row = |(row, own)| Row { token: token(row), position, prefix: &nothing, own };
+        let rows: Vec<Row> = owns.iter().enumerate().map(row).collect();
+        model.trunk(&rows, &mut cache, &mut work)?;
+        model.head(0, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
+        let logits = model.logits(&work)?;
+        // Tokens leave the device, as in sampling: a step is over before the next begins.
+        let draws: Vec<device::Draw> = (0..sequences).map(|row| device::Draw { row, key: [0, 0], position }).collect();
+        if model.draw(&logits, &draws, 0.2, 0.95)?.is_none() {
+            model.fetch(&logits)?;
+        }
+        last = Some(logits);
+    }
+    let seconds = begun.elapsed().as_secs_f64() / STEPS as f64;
+    Ok((seconds, last.map(|logits| model.fetch(&logits)).transpose()?.unwrap_or_default()))
 }
 
 /// The largest difference over the largest value.

@@ -94,7 +94,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Agreement with the CPU, one row one result, and HumanEval × 20 with random weights of a 6.7 B model
+    /// Agreement with the CPU, one row one result, replaying, and HumanEval × 20 with random weights of a 6.7 B model
     Gpu {
         /// Number of the CUDA device
         #[arg(long, value_name = "N", default_value_t = 0)]
@@ -193,6 +193,7 @@ fn bench_gpu(
         dtypes: vec![Dtype::F32, Dtype::Bf16, Dtype::F16],
         large: bench::large(),
         dtype,
+        steps: vec![1, 16, 64, 256],
         lengths,
         batch,
         samples: 20,

@@ -1,15 +1,20 @@
-//! The same model on candle's tensors: on a GPU, and, for the tests, on candle's CPU device.
+//! The same model on candle's tensors: on a GPU, and, for the tests, on candle's CPU device. What a step does besides
+//! matrix products is ours on NVIDIA's GPUs (`kernels.cu`), and composed of candle's operations elsewhere.
 //!
 //! Weights, cache and matrix products have the device's type (bf16, f16 or f32); the residual stream, norms, rotary
 //! embedding, softmax and all sums are f32. One thread owns the device.
 //!
 //! A library's matrix product may take another way for another number of rows, and then its sums are added in another
 //! order. So products are computed with a few row counts only, whose results were seen to be equal, bit for bit, for
-//! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them.
+//! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them. On CUDA
+//! steps of few rows are recorded and replayed.
 
+mod composed;
 mod cuda;
+mod graphs;
 #[cfg(feature = "cuda")]
 mod launch;
+mod metal;
 mod ops;
 
 use std::collections::HashMap;
@@ -21,7 +26,10 @@ use super::config::Config;
 use super::{Heads, ModelError, Picked, Row, random_values};
 use crate::checkpoint::Checkpoint;
 pub use cuda::{BUILT, Dtype, count, kind, open};
-use ops::{Add, Attention, BLOCK, NONE, Norm, Ops, Places, Store, Swiglu, multiply};
+pub use graphs::Replays;
+use graphs::{Graphs, Made, Recorder, Replaying, Segment};
+pub use metal::{METAL, METAL_BUILT, open_metal};
+use ops::{BLOCK, Given, Inputs, NONE, Ops, Places, Plan, Way, multiply};
 
 /// Row counts that are tried, rising: the last is the most rows of a step.
 const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, MAX_ROWS];
@@ -39,6 +47,7 @@ pub struct Model {
     ops: Ops,
     counts: Vec<usize>,
     bytes: usize,
+    replays: Replaying,
 }
 
 struct Block {
@@ -60,8 +69,9 @@ pub struct Cache {
 /// What the last step left on the device.
 #[derive(Default)]
 pub struct Workspace {
-    trunk: Option<Tensor>, // (rows, dim), f32
+    trunk: Option<Tensor>, // (rows, dim), f32, with padding at the end
     x: Option<Tensor>,     // (picked, dim), f32
+    graphs: Option<Graphs>,
 }
 
 /// A draw from row `row` of logits: the key of its noise, and the position.
@@ -165,7 +175,11 @@ impl Model {
         }
         let turns: Vec<f32> = super::block::turns(&config).into_iter().flat_map(|(cos, sin)| [cos, sin]).collect();
         let ops = Ops {
+            way: Way::of(&device),
+            dim,
             head_dim: config.head_dim(),
+            eps: config.norm_eps,
+            dtype,
             table: Tensor::from_vec(turns, (config.max_seq_len, config.head_dim() / 2, 2), &device)?,
             #[cfg(feature = "cuda")]
             kernels: match &device {
@@ -181,6 +195,7 @@ impl Model {
             ops,
             counts: Vec::new(),
             bytes: 0,
+            replays: Replaying::new(device.is_cuda()),
             device,
             dtype,
             config,
@@ -188,6 +203,24 @@ impl Model {
         model.bytes = model.matrices().map(|m| m.elem_count() * dtype.size_in_bytes()).sum();
         model.counts = model.equal_counts()?;
         Ok(model)
+    }
+
+    /// The same model, computed by candle's own operations, as on devices that we have no kernels for.
+    pub fn composed(mut self) -> Model {
+        self.ops.way = Way::Composed;
+        self
+    }
+
+    /// The same model, whose steps of few rows are replayed or not. They are on CUDA unless this says otherwise;
+    /// elsewhere nothing can be recorded, and replaying is running again.
+    pub fn replaying(mut self, on: bool) -> Model {
+        self.replays = Replaying::new(on);
+        self
+    }
+
+    /// What became of replaying.
+    pub fn replays(&self) -> Replays {
+        self.replays.so_far()
     }
 
     fn matrices(&self) -> impl Iterator<Item = &Tensor> {
@@ -276,9 +309,14 @@ impl Model {
     /// Bytes that a step of `rows` rows needs at once, `picked` of them with logits.
     pub fn workspace_bytes(&self, rows: usize, picked: usize) -> usize {
         let &Config { dim, hidden_dim, vocab_size, .. } = &self.config;
-        let (rows, picked) = (self.padded(rows), self.padded(picked));
-        rows * (8 * dim + self.dtype.size_in_bytes() * (3 * dim + 2 * self.config.kv_dim() + 3 * hidden_dim))
-            + picked * vocab_size * self.dtype.size_in_bytes()
+        let size = self.dtype.size_in_bytes();
+        let of_rows = |rows: usize| rows * (8 * dim + size * (3 * dim + 2 * self.config.kv_dim() + 3 * hidden_dim));
+        // Recordings take turns in memory of their own.
+        let recorded = match self.replays.wanted() {
+            true => of_rows(graphs::MOST_ROWS) + Graphs::bytes(dim, self.most_numbers()),
+            false => 0,
+        };
+        of_rows(self.padded(rows)) + self.padded(picked) * vocab_size * size + recorded
     }
 
     /// A cache of `bytes`.
@@ -302,15 +340,21 @@ impl Model {
         if let Some(&Row { token, .. }) = rows.iter().find(|row| row.token as usize >= vocab_size) {
             return Err(ModelError::Token { token, vocab_size });
         }
+        cache.check()?;
         let mut parts = Vec::new();
         for rows in rows.chunks(self.max_rows()) {
-            let tokens = self.numbers(rows.iter().map(|row| row.token))?;
-            let mut x = self.embeddings.index_select(&tokens, 0)?.to_dtype(DType::F32)?;
-            let (plan, places) = self.plan(rows, Picked::All)?;
-            for layer in 0..self.config.trunk_len() {
-                x = self.forward(layer, x, &plan, places, None, cache)?;
-            }
-            parts.push(x.narrow(0, 0, rows.len())?);
+            let (numbers, places) = self.plan(rows, Picked::All);
+            let inputs = Inputs { ids: self.numbers(rows.iter().map(|row| row.token)), chosen: None, numbers, places };
+            let segment = Segment::Trunk { rows: inputs.ids.len() };
+            let step = |given: &Given| {
+                let mut x = self.embeddings.index_select(&given.ids, 0)?.to_dtype(DType::F32)?;
+                for layer in 0..self.config.trunk_len() {
+                    x = self.forward(layer, x, given, cache)?;
+                }
+                Ok(x)
+            };
+            // Whatever pads a piece stands after its rows, and all pieces but the last are full.
+            parts.push(self.run(Some(segment), inputs, cache, work, &step)?);
         }
         work.trunk = Some(join(parts)?);
         Ok(())
@@ -330,23 +374,28 @@ impl Model {
         cache: &mut Cache,
         work: &mut Workspace,
     ) -> Result<(), ModelError> {
-        let Some(trunk) = &work.trunk else { return Err(ModelError::Device("no trunk was run".to_owned())) };
+        let Some(trunk) = work.trunk.clone() else { return Err(ModelError::Device("no trunk was run".to_owned())) };
+        cache.check()?;
         let picked: Vec<usize> = (0..picked.len(rows.len())).map(|i| picked.row(i)).collect();
+        let layer = self.config.trunk_len() + head;
         let mut parts = Vec::new();
         for (piece, rows) in rows.chunks(self.max_rows()).enumerate() {
             let first = piece * self.max_rows();
             let here = |&&row: &&usize| (first..first + rows.len()).contains(&row);
             let picked: Vec<usize> = picked.iter().filter(here).map(|row| row - first).collect();
-            let (plan, places) = self.plan(rows, Picked::These(&picked))?;
-            let from = self.numbers((first..first + rows.len()).map(|i| from.row(i) as u32))?;
-            let chosen = self.numbers(picked.iter().map(|&row| row as u32))?;
-            let layer = self.config.trunk_len() + head;
-            let x = trunk.index_select(&from, 0)?;
+            let (numbers, places) = self.plan(rows, Picked::These(&picked));
+            let ids = self.numbers((first..first + rows.len()).map(|i| from.row(i) as u32));
+            let chosen = self.numbers(picked.iter().map(|&row| row as u32));
+            let segment = Segment::Head { head, rows: ids.len(), picked: chosen.len() };
+            let inputs = Inputs { ids, chosen: Some(chosen), numbers, places };
             if picked.is_empty() {
-                self.remember(layer, &x, &plan, places, cache)?;
+                let given = self.ops.give(inputs, cache.slots())?;
+                self.remember(layer, &trunk.index_select(&given.ids, 0)?, &given.plan, cache)?;
                 continue;
             }
-            let x = self.forward(layer, x, &plan, places, Some(&chosen), cache)?;
+            let step = |given: &Given| self.forward(layer, trunk.index_select(&given.ids, 0)?, given, cache);
+            let recorded = work.graphs.as_ref().is_some_and(|graphs| graphs.is_trunk(&trunk));
+            let x = self.run(recorded.then_some(segment), inputs, cache, work, &step)?;
             parts.push(x.narrow(0, 0, picked.len())?);
         }
         work.x = if parts.is_empty() { None } else { Some(join(parts)?) };
@@ -363,9 +412,9 @@ impl Model {
         let count = x.dim(0)?;
         for first in (0..count).step_by(self.max_rows()) {
             let len = self.max_rows().min(count - first);
-            let x = x.index_select(&self.numbers((first..first + len).map(|row| row as u32))?, 0)?;
-            let normed = x.apply_op2_no_bwd(&self.norm, &self.rms_norm())?;
-            parts.push(multiply(&normed, &self.output)?.narrow(0, 0, len)?);
+            let rows = self.numbers((first..first + len).map(|row| row as u32));
+            let x = x.index_select(&Tensor::new(rows, &self.device)?, 0)?;
+            parts.push(multiply(&self.ops.norm(&x, &self.norm)?, &self.output)?.narrow(0, 0, len)?);
         }
         Ok(Logits(join(parts)?))
     }
@@ -413,7 +462,8 @@ impl Model {
     /// # Errors
     /// The device fails.
     pub fn keep(&self, logits: &Logits, row: usize) -> Result<Logits, ModelError> {
-        Ok(Logits(logits.0.narrow(0, row, 1)?.contiguous()?))
+        // A copy, though one row is contiguous as it stands: the others need not be kept for it.
+        Ok(Logits(logits.0.narrow(0, row, 1)?.force_contiguous()?))
     }
 
     /// Every loaded head's logits of every position of one sequence: (heads, positions, vocab).
@@ -434,20 +484,65 @@ impl Model {
         (0..self.heads()).map(of_head).collect()
     }
 
-    fn rms_norm(&self) -> Norm<'_> {
-        Norm { ops: &self.ops, eps: self.config.norm_eps, dtype: self.dtype }
+    /// Runs a segment, by replaying where that pays and holds.
+    fn run(
+        &self,
+        segment: Option<Segment>,
+        inputs: Inputs,
+        cache: &Cache,
+        work: &mut Workspace,
+        step: &dyn Fn(&Given) -> candle_core::Result<Tensor>,
+    ) -> Result<Tensor, ModelError> {
+        if let Some(segment) = segment
+            && let Some(graphs) = self.graphs(&inputs, cache, work)?
+        {
+            let (x, ran) = graphs.run(segment, &inputs, step)?;
+            self.replays.note(ran);
+            return Ok(x);
+        }
+        Ok(step(&self.ops.give(inputs, cache.slots())?)?)
     }
 
-    /// Numbers on the device, padded with zeros to a count of rows that holds.
-    fn numbers(&self, numbers: impl Iterator<Item = u32>) -> Result<Tensor, ModelError> {
+    /// The recordings for this cache, where those inputs can go along with them.
+    fn graphs<'w>(
+        &self,
+        inputs: &Inputs,
+        cache: &Cache,
+        work: &'w mut Workspace,
+    ) -> Result<Option<&'w mut Graphs>, ModelError> {
+        let Some(layer) = cache.layers.first() else { return Ok(None) };
+        if !self.replays.wanted() || inputs.ids.len() > graphs::MOST_ROWS || self.ops.way != Way::Own {
+            return Ok(None);
+        }
+        let made = Made { model: self.embeddings.id(), cache: layer.id() };
+        if work.graphs.as_ref().is_none_or(|graphs| graphs.made != made) {
+            let graphs = Graphs::new(made, self.recorder(), self.most_numbers(), self.config.dim, &self.device)?;
+            work.graphs = Some(graphs);
+        }
+        Ok(work.graphs.as_mut().filter(|graphs| graphs.fits(inputs)))
+    }
+
+    fn most_numbers(&self) -> usize {
+        graphs::most_numbers(self.config.max_seq_len.div_ceil(BLOCK))
+    }
+
+    fn recorder(&self) -> Box<dyn Recorder> {
+        match &self.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => Box::new(launch::Capture(cuda.clone())),
+            _ => Box::new(graphs::Again),
+        }
+    }
+
+    /// Numbers padded with zeros to a count of rows that holds.
+    fn numbers(&self, numbers: impl Iterator<Item = u32>) -> Vec<u32> {
         let mut numbers: Vec<u32> = numbers.collect();
         numbers.resize(self.padded(numbers.len()), 0);
-        let count = numbers.len();
-        Ok(Tensor::from_vec(numbers, count, &self.device)?)
+        numbers
     }
 
-    /// What goes along with a forward; see [`Places`].
-    fn plan(&self, rows: &[Row], picked: Picked) -> Result<(Tensor, Places), ModelError> {
+    /// The numbers that go along with a forward; see [`Places`].
+    fn plan(&self, rows: &[Row], picked: Picked) -> (Vec<u32>, Places) {
         let (count, picks) = (self.padded(rows.len()), picked.len(rows.len()));
         let mut plan = Vec::with_capacity(2 * count + 6 * self.padded(picks));
         for row in rows {
@@ -477,54 +572,30 @@ impl Model {
         plan.extend(picks as u32..self.padded(picks) as u32);
         let places = Places { queries, order, blocks: plan.len(), picked: self.padded(picks) };
         plan.extend(blocks);
-        let len = plan.len();
-        Ok((Tensor::from_vec(plan, len, &self.device)?, places))
+        (plan, places)
     }
 
     /// The first part of a block: x (rows, dim), f32 → (rows, dim + 2 kv_dim). Keys and values go into the cache.
-    fn remember(
-        &self,
-        layer: usize,
-        x: &Tensor,
-        plan: &Tensor,
-        places: Places,
-        cache: &mut Cache,
-    ) -> Result<Tensor, ModelError> {
-        if cache.blocks.made() > cache.limit {
-            return Err(ModelError::OutOfMemory); // a slot that does not exist must not be written
-        }
+    fn remember(&self, layer: usize, x: &Tensor, plan: &Plan, cache: &Cache) -> candle_core::Result<Tensor> {
         let block = &self.blocks[layer];
-        let normed = x.apply_op2_no_bwd(&block.attention_norm, &self.rms_norm())?;
-        let qkv = multiply(&normed, &block.qkv)?;
-        let rows = plan.narrow(0, 0, places.queries)?;
-        cache.layers[layer].inplace_op3(&qkv, &rows, &Store { ops: &self.ops, dim: self.config.dim })?;
+        let qkv = multiply(&self.ops.norm(x, &block.attention_norm)?, &block.qkv)?;
+        self.ops.store(&cache.layers[layer], &qkv, plan)?;
         Ok(qkv)
     }
 
-    /// One block: x (rows, dim), f32 → (picked, dim), f32; `chosen` are the picked rows' numbers.
-    fn forward(
-        &self,
-        layer: usize,
-        x: Tensor,
-        plan: &Tensor,
-        places: Places,
-        chosen: Option<&Tensor>,
-        cache: &mut Cache,
-    ) -> Result<Tensor, ModelError> {
-        let qkv = self.remember(layer, &x, plan, places, cache)?;
-        let (block, cache, ops) = (&self.blocks[layer], &cache.layers[layer], &self.ops);
-        let x = match chosen {
+    /// One block: x (rows, dim), f32 → (picked, dim), f32.
+    fn forward(&self, layer: usize, x: Tensor, given: &Given, cache: &Cache) -> candle_core::Result<Tensor> {
+        let qkv = self.remember(layer, &x, &given.plan, cache)?;
+        let (block, ops) = (&self.blocks[layer], &self.ops);
+        let x = match &given.chosen {
             Some(chosen) => x.index_select(chosen, 0)?,
             None => x,
         };
-        let attended = qkv.apply_op3_no_bwd(cache, plan, &Attention { ops, places, dim: self.config.dim })?;
-        x.inplace_op2(&multiply(&attended, &block.out)?, &Add(ops))?;
+        let attended = ops.attention(&qkv, &cache.layers[layer], &given.plan)?;
+        let x = ops.add(x, &multiply(&attended, &block.out)?)?;
 
-        let normed = x.apply_op2_no_bwd(&block.ffn_norm, &self.rms_norm())?;
-        let both = multiply(&normed, &block.gate_up)?; // (picked, 2 hidden)
-        let hidden = both.apply_op1_no_bwd(&Swiglu(ops))?;
-        x.inplace_op2(&multiply(&hidden, &block.down)?, &Add(ops))?;
-        Ok(x)
+        let both = multiply(&ops.norm(&x, &block.ffn_norm)?, &block.gate_up)?; // (picked, 2 hidden)
+        ops.add(x, &multiply(&ops.swiglu(&both)?, &block.down)?)
     }
 }
 
@@ -537,6 +608,15 @@ fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ModelError> {
 }
 
 impl Cache {
+    /// That no slot is written which does not exist.
+    fn check(&self) -> Result<(), ModelError> {
+        if self.blocks.made() > self.limit { Err(ModelError::OutOfMemory) } else { Ok(()) }
+    }
+
+    fn slots(&self) -> usize {
+        self.limit * BLOCK
+    }
+
     /// Makes room for `more` further positions at the end of `span`.
     pub fn grow(&mut self, span: &mut Span, more: usize) {
         self.blocks.grow(span, more);

@@ -147,11 +147,11 @@ impl Through {
         }
         let _ = std::io::stdout().flush();
         let terminal = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).ok()?;
-        let (out, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
+        let (out, into) = std::io::pipe().ok()?;
         let mut to = File::from(terminal.try_clone().ok()?);
         rustix::stdio::dup2_stdout(into).ok()?;
         let pump = thread::spawn(move || {
-            let mut from = BufReader::new(File::from(out));
+            let mut from = BufReader::new(out);
             let mut line = Vec::new();
             while let Ok(1..) = from.read_until(b'\n', &mut line) {
                 above(|| {

@@ -54,6 +54,11 @@ pub enum Place {
         /// Type of the weights; `None` for the checkpoint's own.
         dtype: Option<Dtype>,
     },
+    /// On the machine's Apple GPU.
+    Metal {
+        /// Type of the weights; `None` for the checkpoint's own.
+        dtype: Option<Dtype>,
+    },
 }
 
 impl Place {
@@ -67,6 +72,9 @@ impl Place {
             Place::Cuda { ordinals, dtype } => {
                 let kind = device::kind(ordinals.first().copied().unwrap_or(0))?;
                 (kind, dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string())
+            }
+            Place::Metal { dtype } => {
+                (device::METAL.to_owned(), dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string())
             }
         })
     }
@@ -94,14 +102,15 @@ pub fn open(
         let plan = engine.fit(requests)?;
         Ok((Box::new(engine), plan))
     }
-    match place {
-        Place::Cpu => fitted(Engine::load(checkpoint, folder, sampling, options, progress)?, requests),
+    let (devices, dtype) = match place {
+        Place::Cpu => return fitted(Engine::load(checkpoint, folder, sampling, options, progress)?, requests),
         Place::Cuda { ordinals, dtype } => {
-            let devices = ordinals.iter().map(|&ordinal| device::open(ordinal)).collect::<Result<_, _>>()?;
-            let dtype = dtype.unwrap_or_else(|| Dtype::native(checkpoint)).into();
-            fitted(Engine::load_onto(devices, dtype, checkpoint, folder, sampling, options)?, requests)
+            (ordinals.iter().map(|&ordinal| device::open(ordinal)).collect::<Result<_, _>>()?, dtype)
         }
-    }
+        Place::Metal { dtype } => (vec![device::open_metal()?], dtype),
+    };
+    let dtype = dtype.unwrap_or_else(|| Dtype::native(checkpoint)).into();
+    fitted(Engine::load_onto(devices, dtype, checkpoint, folder, sampling, options)?, requests)
 }
 
 /// Samples from a checkpoint.

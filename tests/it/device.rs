@@ -13,6 +13,7 @@ use passk::sampler::engine::{Decode, Engine, Options};
 use passk::sampler::{Request, Sample, Sampler, Sampling};
 use passk::suite::{Micro, Suite};
 use passk::task::Task;
+use passk::tokenizer::Tokenizer;
 use serde_json::json;
 
 use crate::workplace::repository;
@@ -21,22 +22,54 @@ fn folder() -> std::path::PathBuf {
     repository().join("storage/micro/models/micro-mtp")
 }
 
+/// How operations besides matrix products are computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    /// Ours, which a GPU has as kernels.
+    Own,
+    /// Ours, with all that replaying takes but a device that can record.
+    Replayed,
+    /// Candle's, as on a GPU that we have no kernels for.
+    Composed,
+}
+
+fn load(checkpoint: &Checkpoint, config: Config, dtype: DType, form: Form) -> device::Model {
+    let model = device::Model::load(checkpoint, config, Heads::All, Device::Cpu, dtype).unwrap();
+    match form {
+        Form::Own => model,
+        Form::Replayed => model.replaying(true),
+        Form::Composed => model.composed(),
+    }
+}
+
 /// Logits of all heads, over prompts longer than one call's rows, with grouped keys and values and without.
 #[test]
 fn logits_agree_with_the_cpu_engine() {
-    for (fixture, length) in [("heads4", 60), ("heads1", 60), ("grouped", 60)] {
+    for fixture in ["heads4", "heads1", "grouped"] {
         let folder = repository().join("tests/data/checkpoints").join(fixture);
         let checkpoint = Checkpoint::open(&folder.join("checkpoint_best.pt")).unwrap();
         let config = Config::from_folder(&folder.join("model")).unwrap();
-        let ids: Vec<u32> = (0..length).map(|i| (i * 31 + 7) % config.vocab_size as u32).collect();
+        let ids: Vec<u32> = (0..60).map(|i| (i * 31 + 7) % config.vocab_size as u32).collect();
         let ours = Model::load(&checkpoint, config.clone(), Heads::All).unwrap().all_logits(&ids).unwrap();
-        let model = device::Model::load(&checkpoint, config, Heads::All, Device::Cpu, DType::F32).unwrap();
-        let theirs = model.all_logits(&ids).unwrap();
-        assert_eq!(ours.len(), theirs.len());
-        for (head, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        let largest = ours.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
+        for (form, dtype, near) in [
+            (Form::Own, DType::F32, 1e-4),
+            (Form::Replayed, DType::F32, 1e-4),
+            (Form::Composed, DType::F32, 1e-4),
+            (Form::Composed, DType::F16, 1e-2 * largest),
+            (Form::Composed, DType::BF16, 8e-2 * largest), // three bits fewer
+        ] {
+            let theirs = load(&checkpoint, config.clone(), dtype, form).all_logits(&ids).unwrap();
             assert_eq!(ours.len(), theirs.len());
-            let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-4, "{fixture}: head {head} is off by {worst:e}");
+            for (head, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+                assert_eq!(ours.len(), theirs.len());
+                let off = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+                let worst = off.max_by(f32::total_cmp).unwrap();
+                assert!(
+                    worst < near,
+                    "{fixture}, {form:?} in {dtype:?}: head {head} is off by {worst:e} of {largest:e}"
+                );
+            }
         }
     }
 }
@@ -67,18 +100,26 @@ fn sample<B: Backend>(mut engine: Engine<B>) -> Samples {
 fn samples_do_not_depend_on_their_company() {
     let file = repository().join("storage/micro/checkpoints/baseline/checkpoint_best.pt");
     let checkpoint = Checkpoint::open(&file).unwrap();
-    let on_candle = |batch, decode, devices| {
-        let (devices, options) = (vec![Device::Cpu; devices], Options { batch, decode, lanes: None });
-        sample(Engine::load_onto(devices, DType::F32, &checkpoint, &folder(), SAMPLING, options).unwrap())
-    };
-    let plain = on_candle(1, Decode::Plain, 1);
-    assert!(plain == on_candle(20, Decode::Plain, 1), "20 at once");
-    assert!(plain == on_candle(5, Decode::Speculative, 1), "drafts");
-    assert!(plain == on_candle(16, Decode::Auto, 2), "two devices");
-    // The CPU's engine adds in another order, so that a token may differ here and there, but hardly ever.
     let cpu = sample(Engine::load(&checkpoint, &folder(), SAMPLING, Options::default(), &mut |_, _| {}).unwrap());
-    let equal = plain.iter().filter(|(key, sample)| cpu[key].completion == sample.completion).count();
-    assert!(equal * 10 >= plain.len() * 9, "{equal} of {} samples are equal", plain.len());
+    let mut own = None;
+    for form in [Form::Own, Form::Replayed, Form::Composed] {
+        let on_candle = |batch, decode, devices| {
+            let load = |_| load(&checkpoint, Config::from_folder(&folder()).unwrap(), DType::F32, form);
+            let tokenizer = Tokenizer::from_folder(&folder()).unwrap();
+            let options = Options { batch, decode, lanes: None };
+            sample(Engine::of((0..devices).map(load).collect(), tokenizer, SAMPLING, options))
+        };
+        let plain = on_candle(1, Decode::Plain, 1);
+        assert!(plain == on_candle(20, Decode::Plain, 1), "{form:?}: 20 at once");
+        assert!(plain == on_candle(5, Decode::Speculative, 1), "{form:?}: drafts");
+        assert!(plain == on_candle(16, Decode::Auto, 2), "{form:?}: two devices");
+        if form != Form::Composed {
+            assert!(own.get_or_insert_with(|| plain.clone()) == &plain, "{form:?}: replaying");
+        }
+        // The CPU's engine adds in another order, so that a token may differ here and there, but hardly ever.
+        let equal = plain.iter().filter(|(key, sample)| cpu[key].completion == sample.completion).count();
+        assert!(equal * 10 >= plain.len() * 9, "{form:?}: {equal} of {} samples are equal", plain.len());
+    }
 }
 
 /// `passk bench gpu` itself, on candle's CPU device and a few problems of our own.
@@ -105,6 +146,7 @@ fn the_benchmark_says_what_it_measures() {
         dtypes: vec![Dtype::F32],
         large: Config { dim: 64, n_layers: 3, n_heads: 4, n_kv_heads: 4, hidden_dim: 96, n_future_tokens: 2, ..micro },
         dtype: Dtype::F32,
+        steps: vec![1, 20],
         lengths: vec![3, 5],
         batch: 4,
         samples: 4,
@@ -113,6 +155,8 @@ fn the_benchmark_says_what_it_measures() {
     assert!(outcome.holds(), "{outcome:?}");
     let lengths: Vec<f64> = outcome.speed.iter().map(|speed| speed.mean_completion_tokens).collect();
     assert_eq!(lengths, [3.0, 5.0]);
+    assert!(outcome.replays["f32"].replays > 100 && outcome.replays["f32"].refused.is_none(), "{outcome:?}");
+    assert!(outcome.steps.iter().all(|step| step.equal && step.replays.replays > 60), "{outcome:?}");
     let off = Outcome { agreement: [("bf16".to_owned(), 0.03)].into(), ..outcome };
     assert!(!off.holds());
 }

@@ -51,7 +51,7 @@ pub fn count() -> usize {
     #[cfg(feature = "cuda")]
     {
         use candle_core::cuda_backend::cudarc::driver::CudaContext;
-        return CudaContext::device_count().map_or(0, |count| count.max(0) as usize);
+        CudaContext::device_count().map_or(0, |count| count.max(0) as usize)
     }
     #[cfg(not(feature = "cuda"))]
     0
@@ -62,7 +62,11 @@ pub fn count() -> usize {
 /// # Errors
 /// There is none of that number, its driver is too old, or this build has no CUDA.
 pub fn open(ordinal: usize) -> Result<Device, ModelError> {
-    Device::new_cuda(ordinal).map_err(|error| unusable(ordinal, error.into()))
+    #[cfg(feature = "cuda")]
+    let device = super::launch::open(ordinal);
+    #[cfg(not(feature = "cuda"))]
+    let device = Device::new_cuda(ordinal);
+    device.map_err(|error| unusable(ordinal, error.into()))
 }
 
 /// What records call a CUDA device: results are reproducible on those of one kind.

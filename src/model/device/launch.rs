@@ -1,13 +1,64 @@
-//! Starts the kernels of `kernels.cu` on CUDA.
+//! Opens CUDA devices, starts the kernels of `kernels.cu` on them, and captures what was started.
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
-use candle_core::{CudaStorage, DType, Error, Result, Storage, bail};
+use candle_core::{CudaStorage, DType, Device, Error, Result, Storage, bail};
 use half::{bf16, f16};
 
+use super::graphs::{Recorder, Recording};
 use super::ops::{Ops, Places};
+
+/// Opens a device on a stream of its own, for whichever thread works with it.
+pub(super) fn open(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    // SAFETY: events would order the uses of memory among streams, and there is this one alone. They cost a launch's
+    // time each, and a capture cannot wait for one from outside.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.as_cuda_device()?.disable_event_tracking();
+    }
+    Ok(device)
+}
+
+/// Captures what is started on a device's stream.
+pub(super) struct Capture(pub(super) CudaDevice);
+
+impl Recorder for Capture {
+    fn prepare(&self, step: &dyn Fn() -> Result<()>) -> Result<()> {
+        // Shapes that candle tells its kernels stay on the device: a capture can point there, not copy them again.
+        let _kept = self.0.enable_cuda_graph_htod_cache();
+        step()
+    }
+
+    fn record(&self, step: &dyn Fn() -> Result<()>) -> Result<Box<dyn Recording>> {
+        let _kept = self.0.enable_cuda_graph_htod_cache();
+        let stream = self.0.cuda_stream();
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(Error::wrap)?;
+        // All that is allocated in between is freed in between: the result is copied to where it is wanted.
+        let stepped = step();
+        let ended = stream.end_capture(CUgraphInstantiate_flags(0));
+        // An error of freeing in a capture that failed is kept for the next call, which it has nothing to do with.
+        let freed = stream.context().check_err();
+        stepped?;
+        match ended.and_then(|graph| freed.map(|()| graph)).map_err(Error::wrap)? {
+            Some(graph) => Ok(Box::new(Captured(graph))),
+            None => bail!("nothing was captured"),
+        }
+    }
+}
+
+/// What was captured. It points to tensors of the model, the cache and the [`Graphs`](super::graphs::Graphs) that it
+/// belongs to, and is launched with the same ones alone.
+struct Captured(CudaGraph);
+
+impl Recording for Captured {
+    fn replay(&self, _: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.0.launch().map_err(Error::wrap)
+    }
+}
 
 /// The kernels, compiled for one element type and head size.
 #[derive(Clone)]
@@ -26,7 +77,8 @@ impl Kernels {
             _ => bail!("there are no kernels for {dtype:?}"),
         };
         // As many as 16 bytes hold, and as a head divides into.
-        let pack = (0..4).map(|i| 8 >> i).find(|pack| head_dim % pack == 0 && pack * dtype.size_in_bytes() <= 16);
+        let pack =
+            (0..4).map(|i| 8 >> i).find(|pack| head_dim.is_multiple_of(*pack) && pack * dtype.size_in_bytes() <= 16);
         let options = CompileOptions {
             // Runs on whatever is newer; nothing here needs more.
             arch: Some("compute_80"),
@@ -111,6 +163,14 @@ fn narrow<const N: usize>(sizes: [usize; N]) -> [u32; N] {
     sizes.map(|size| size as u32)
 }
 
+pub(super) fn fill(to: &mut CudaStorage, numbers: &[u32]) -> Result<()> {
+    let device = to.device().clone();
+    match to.as_cuda_slice_mut::<u32>()?.try_slice_mut(..numbers.len()) {
+        Some(mut front) => device.memcpy_htod(numbers, &mut front),
+        None => bail!("no room for {} numbers", numbers.len()),
+    }
+}
+
 pub(super) fn add(ops: &Ops, x: &mut CudaStorage, y: &CudaStorage, count: usize) -> Result<()> {
     let x = x.as_cuda_slice_mut::<f32>()?;
     let (over, [count]) = (grid(count.div_ceil(THREADS), 1), narrow([count]));
@@ -123,14 +183,12 @@ pub(super) fn norm(
     x: &CudaStorage,
     weight: &CudaStorage,
     (rows, dim): (usize, usize),
-    eps: f32,
-    dtype: DType,
 ) -> Result<CudaStorage> {
     let (from, weight) = (x.as_cuda_slice::<f32>()?, weight.as_cuda_slice::<f32>()?);
     let (over, [width]) = (grid(rows, 1), narrow([dim]));
-    typed!(dtype, T => {
+    typed!(ops.dtype, T => {
         let mut out = room::<T>(x.device(), rows * dim)?;
-        start!(ops, x, "rms_norm", over, from, weight, &mut out, &width, &eps);
+        start!(ops, x, "rms_norm", over, from, weight, &mut out, &width, &ops.eps);
         Ok(CudaStorage::wrap_cuda_slice(out, x.device().clone()))
     })
 }
@@ -145,17 +203,17 @@ pub(super) fn swiglu(ops: &Ops, both: &CudaStorage, rows: usize, hidden: usize) 
     })
 }
 
-/// `sizes`: dim, kv_dim and slots.
+/// `sizes`: kv_dim and slots.
 pub(super) fn store(
     ops: &Ops,
     cache: &mut CudaStorage,
     qkv: &CudaStorage,
     places: &CudaStorage,
     rows: usize,
-    sizes: [usize; 3],
+    sizes: [usize; 2],
 ) -> Result<()> {
     let places = places.as_cuda_slice::<u32>()?;
-    let (over, [dim, kv_dim, slots]) = (grid(rows, 1), narrow(sizes));
+    let (over, [dim], [kv_dim, slots]) = (grid(rows, 1), narrow([ops.dim]), narrow(sizes));
     with_table(ops, |table| {
         typed!(qkv.dtype(), T => {
             let (cache, from) = (cache.as_cuda_slice_mut::<T>()?, qkv.as_cuda_slice::<T>()?);
@@ -165,23 +223,23 @@ pub(super) fn store(
     })
 }
 
-/// `sizes`: dim, kv_dim and slots.
+/// `sizes`: kv_dim and slots.
 pub(super) fn attention(
     ops: &Ops,
     qkv: &CudaStorage,
     cache: &CudaStorage,
     plan: &CudaStorage,
     places: Places,
-    sizes: [usize; 3],
+    sizes: [usize; 2],
 ) -> Result<CudaStorage> {
     let plan = plan.as_cuda_slice::<u32>()?;
-    let [dim, kv_dim, slots] = narrow(sizes);
+    let ([dim], [kv_dim, slots]) = (narrow([ops.dim]), narrow(sizes));
     let [queries, order, blocks, picked] = narrow([places.queries, places.order, places.blocks, places.picked]);
-    let over = grid(places.picked.div_ceil(THREADS / 32), sizes[0] / ops.head_dim);
+    let over = grid(places.picked.div_ceil(THREADS / 32), ops.dim / ops.head_dim);
     with_table(ops, |table| {
         typed!(qkv.dtype(), T => {
             // Zeros: rows that pad the picked ones are not written, and are multiplied afterwards.
-            let mut out = qkv.device().alloc_zeros::<T>(places.picked * sizes[0])?;
+            let mut out = qkv.device().alloc_zeros::<T>(places.picked * ops.dim)?;
             let (from, cache) = (qkv.as_cuda_slice::<T>()?, cache.as_cuda_slice::<T>()?);
             #[rustfmt::skip]
             start!(

@@ -1,13 +1,14 @@
 //! What a step does besides matrix products, as operations on candle's tensors: in Rust on candle's CPU device, where
-//! the tests hold them against the CPU engine, and as kernels (`kernels.cu`) on CUDA.
+//! the tests hold them against the CPU engine, as kernels (`kernels.cu`) on CUDA, and elsewhere [`composed`].
 
 #![cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "some of it is for the kernels alone"))]
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, Tensor,
-    bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result,
+    Shape, Storage, Tensor, bail,
 };
 
+use super::composed::{self, Walks};
 #[cfg(feature = "cuda")]
 use super::launch::{self, Kernels};
 #[cfg(feature = "cuda")]
@@ -18,15 +19,123 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Positions in a block of the cache.
 pub(super) use crate::model::cache::BLOCK;
 
+/// Who computes the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// This file on the CPU, the kernels on CUDA.
+    Own,
+    /// Candle, of its own operations.
+    Composed,
+}
+
+impl Way {
+    /// What suits a device.
+    pub(super) fn of(device: &Device) -> Way {
+        if device.is_cpu() || device.is_cuda() { Way::Own } else { Way::Composed }
+    }
+}
+
 /// What all operations of one model share.
 pub(super) struct Ops {
+    pub(super) way: Way,
+    pub(super) dim: usize,
     pub(super) head_dim: usize,
+    pub(super) eps: f32,
+    pub(super) dtype: DType,
     pub(super) table: Tensor, // (max_seq_len, head_dim / 2, 2), f32: cos and sin of each position and pair
     #[cfg(feature = "cuda")]
     pub(super) kernels: Option<Kernels>,
 }
 
+/// What a segment of a step is told.
+pub(super) struct Inputs {
+    /// Tokens of the rows, or their rows of the trunk.
+    pub(super) ids: Vec<u32>,
+    /// The picked rows, where not all are.
+    pub(super) chosen: Option<Vec<u32>>,
+    /// The numbers that [`Places`] tells of.
+    pub(super) numbers: Vec<u32>,
+    pub(super) places: Places,
+}
+
+/// The same, on the device.
+pub(super) struct Given {
+    pub(super) ids: Tensor,            // (rows)
+    pub(super) chosen: Option<Tensor>, // (picked)
+    pub(super) plan: Plan,
+}
+
+/// What goes along with a forward.
+pub(super) enum Plan {
+    /// The numbers that [`Places`] tells of.
+    Numbers(Tensor, Places),
+    /// The same, read.
+    Walks(Walks),
+}
+
 impl Ops {
+    /// Puts inputs on the device, for a cache of `slots` slots.
+    pub(super) fn give(&self, inputs: Inputs, slots: usize) -> Result<Given> {
+        let device = self.table.device();
+        let put = |numbers: Vec<u32>| {
+            let count = numbers.len();
+            Tensor::from_vec(numbers, count, device)
+        };
+        let Inputs { ids, chosen, numbers, places } = inputs;
+        Ok(Given {
+            ids: put(ids)?,
+            chosen: chosen.map(put).transpose()?,
+            plan: match self.way {
+                Way::Own => Plan::Numbers(put(numbers)?, places),
+                Way::Composed => Plan::Walks(Walks::new(&numbers, places, slots, device)?),
+            },
+        })
+    }
+
+    /// See [`Norm`].
+    pub(super) fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        match self.way {
+            Way::Own => x.apply_op2_no_bwd(weight, &Norm(self)),
+            Way::Composed => composed::norm(x, weight, self.eps, self.dtype),
+        }
+    }
+
+    /// See [`Add`]. Nobody else holds `x`.
+    pub(super) fn add(&self, x: Tensor, y: &Tensor) -> Result<Tensor> {
+        match self.way {
+            Way::Own => x.inplace_op2(y, &Add(self)).map(|()| x),
+            Way::Composed => composed::add(&x, y),
+        }
+    }
+
+    /// See [`Swiglu`].
+    pub(super) fn swiglu(&self, both: &Tensor) -> Result<Tensor> {
+        match self.way {
+            Way::Own => both.apply_op1_no_bwd(&Swiglu(self)),
+            Way::Composed => composed::swiglu(both),
+        }
+    }
+
+    /// See [`Store`].
+    pub(super) fn store(&self, cache: &Tensor, qkv: &Tensor, plan: &Plan) -> Result<()> {
+        match plan {
+            Plan::Numbers(numbers, places) => {
+                cache.inplace_op3(qkv, &numbers.narrow(0, 0, places.queries)?, &Store(self))
+            }
+            Plan::Walks(walks) => composed::store(cache, qkv, &self.table, walks),
+        }
+    }
+
+    /// See [`Attention`].
+    pub(super) fn attention(&self, qkv: &Tensor, cache: &Tensor, plan: &Plan) -> Result<Tensor> {
+        match plan {
+            &Plan::Numbers(ref numbers, places) => {
+                qkv.apply_op3_no_bwd(cache, numbers, &Attention { ops: self, places })
+            }
+            Plan::Walks(walks) => composed::attention(qkv, cache, &self.table, walks),
+        }
+    }
+
     /// Calls `f` with the rotary table on the CPU.
     fn with_table<R>(&self, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
         let (storage, layout) = self.table.storage_and_layout();
@@ -67,8 +176,30 @@ fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [u32]> {
     }
 }
 
+/// Writes numbers to the front of a tensor (n), n no fewer than they.
+pub(super) struct Fill<'a>(pub(super) &'a [u32]);
+
+impl InplaceOp1 for Fill<'_> {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, _: &Layout) -> Result<()> {
+        match to {
+            CpuStorage::U32(to) if to.len() >= self.0.len() => to[..self.0.len()].copy_from_slice(self.0),
+            _ => bail!("no room for {} numbers", self.0.len()),
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, to: &mut CudaStorage, _: &Layout) -> Result<()> {
+        launch::fill(to, self.0)
+    }
+}
+
 /// x (rows, dim), f32, += y (rows, dim).
-pub(super) struct Add<'a>(pub(super) &'a Ops);
+pub(super) struct Add<'a>(&'a Ops);
 
 impl InplaceOp2 for Add<'_> {
     fn name(&self) -> &'static str {
@@ -86,12 +217,8 @@ impl InplaceOp2 for Add<'_> {
     }
 }
 
-/// Root-mean-square norm of x (rows, dim), f32, times weight (dim), f32 → (rows, dim) of `dtype`.
-pub(super) struct Norm<'a> {
-    pub(super) ops: &'a Ops,
-    pub(super) eps: f32,
-    pub(super) dtype: DType,
-}
+/// Root-mean-square norm of x (rows, dim), f32, times weight (dim), f32 → (rows, dim) of the model's type.
+pub(super) struct Norm<'a>(&'a Ops);
 
 impl CustomOp2 for Norm<'_> {
     fn name(&self) -> &'static str {
@@ -100,19 +227,19 @@ impl CustomOp2 for Norm<'_> {
 
     fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, w: &CpuStorage, w_at: &Layout) -> Result<(CpuStorage, Shape)> {
         let mut out = Vec::new();
-        crate::model::math::rms_norm(floats(x, x_at)?, floats(w, w_at)?, self.eps, &mut out);
+        crate::model::math::rms_norm(floats(x, x_at)?, floats(w, w_at)?, self.0.eps, &mut out);
         Ok((CpuStorage::F32(out), x_at.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, x_at: &Layout, w: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        let out = launch::norm(self.ops, x, w, x_at.shape().dims2()?, self.eps, self.dtype)?;
+        let out = launch::norm(self.0, x, w, x_at.shape().dims2()?)?;
         Ok((out, x_at.shape().clone()))
     }
 }
 
 /// silu(gate) · up: (rows, 2 hidden) → (rows, hidden).
-pub(super) struct Swiglu<'a>(pub(super) &'a Ops);
+pub(super) struct Swiglu<'a>(&'a Ops);
 
 impl CustomOp1 for Swiglu<'_> {
     fn name(&self) -> &'static str {
@@ -145,10 +272,7 @@ fn turned(pair: [f32; 2], table: &[f32], head_dim: usize, position: usize, i: us
 
 /// Writes turned keys and values of qkv (rows, dim + 2 kv_dim) to the cache (2, slots, kv_dim). `rows`: (position,
 /// slot) of each row, with no slot where there is no row.
-pub(super) struct Store<'a> {
-    pub(super) ops: &'a Ops,
-    pub(super) dim: usize,
-}
+pub(super) struct Store<'a>(&'a Ops);
 
 impl InplaceOp3 for Store<'_> {
     fn name(&self) -> &'static str {
@@ -166,14 +290,15 @@ impl InplaceOp3 for Store<'_> {
     ) -> Result<()> {
         let (_, slots, kv_dim) = at.shape().dims3()?;
         let (keys, values) = floats_mut(cache, at)?.split_at_mut(slots * kv_dim);
-        let (qkv, head_dim) = (floats(qkv, qkv_at)?, self.ops.head_dim);
+        let qkv = floats(qkv, qkv_at)?;
+        let &Ops { dim, head_dim, .. } = self.0;
         let places = numbers(rows, rows_at)?.as_chunks::<2>().0;
-        self.ops.with_table(|table| {
-            for (qkv, &[position, slot]) in qkv.chunks_exact(self.dim + 2 * kv_dim).zip(places) {
+        self.0.with_table(|table| {
+            for (qkv, &[position, slot]) in qkv.chunks_exact(dim + 2 * kv_dim).zip(places) {
                 if slot == NONE {
                     continue;
                 }
-                let (key, value) = qkv[self.dim..].split_at(kv_dim);
+                let (key, value) = qkv[dim..].split_at(kv_dim);
                 let place = slot as usize * kv_dim..(slot as usize + 1) * kv_dim;
                 let pairs = keys[place.clone()].as_chunks_mut::<2>().0.iter_mut().zip(key.as_chunks::<2>().0);
                 for (i, (to, &pair)) in pairs.enumerate() {
@@ -196,7 +321,7 @@ impl InplaceOp3 for Store<'_> {
         _: &Layout,
     ) -> Result<()> {
         let (_, slots, kv_dim) = at.shape().dims3()?;
-        launch::store(self.ops, cache, qkv, rows, qkv_at.shape().dims2()?.0, [self.dim, kv_dim, slots])
+        launch::store(self.0, cache, qkv, rows, qkv_at.shape().dims2()?.0, [kv_dim, slots])
     }
 }
 
@@ -213,12 +338,22 @@ pub(super) struct Places {
     pub(super) picked: usize,
 }
 
+impl Places {
+    /// The slots that a query sees, in the order of positions; `query` is its five of the `numbers`.
+    pub(super) fn walk<'a>(&self, numbers: &'a [u32], query: &[u32; 5]) -> impl Iterator<Item = usize> + 'a {
+        let [_, prefix, prefix_len, own, own_len] = query.map(|number| number as usize);
+        let blocks = &numbers[self.blocks..];
+        let slots =
+            move |begin: usize, len| (0..len).map(move |i| blocks[begin + i / BLOCK] as usize * BLOCK + i % BLOCK);
+        slots(prefix, prefix_len).chain(slots(own, own_len))
+    }
+}
+
 /// Causal attention of the picked rows over their positions in the cache (2, slots, kv_dim), with queries from qkv
 /// (rows, dim + 2 kv_dim) and the numbers that [`Places`] tells of → (picked, dim).
 pub(super) struct Attention<'a> {
-    pub(super) ops: &'a Ops,
-    pub(super) places: Places,
-    pub(super) dim: usize,
+    ops: &'a Ops,
+    places: Places,
 }
 
 impl CustomOp3 for Attention<'_> {
@@ -235,22 +370,18 @@ impl CustomOp3 for Attention<'_> {
         plan: &CpuStorage,
         plan_at: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (dim, head_dim, places) = (self.dim, self.ops.head_dim, self.places);
+        let (&Ops { dim, head_dim, .. }, places) = (self.ops, self.places);
         let (_, slots, kv_dim) = cache_at.shape().dims3()?;
         let (qkv, plan) = (floats(qkv, qkv_at)?, numbers(plan, plan_at)?);
         let (keys, values) = floats(cache, cache_at)?.split_at(slots * kv_dim);
         let mut all = vec![0f32; places.picked * dim];
         self.ops.with_table(|table| {
             for (out, query) in all.chunks_exact_mut(dim).zip(plan[places.queries..].as_chunks::<5>().0) {
-                let [row, prefix, prefix_len, own, own_len] = query.map(|number| number as usize);
+                let row = query[0] as usize;
                 if query[0] == NONE {
                     continue;
                 }
-                let slots: Vec<usize> = [(prefix, prefix_len), (own, own_len)]
-                    .into_iter()
-                    .flat_map(|(begin, len)| (0..len).map(move |i| (begin, i)))
-                    .map(|(begin, i)| plan[places.blocks + begin + i / BLOCK] as usize * BLOCK + i % BLOCK)
-                    .collect();
+                let slots: Vec<usize> = places.walk(plan, query).collect();
                 for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
                     let part = head / (dim / kv_dim) * head_dim;
                     let query = &qkv[row * (dim + 2 * kv_dim) + head * head_dim..][..head_dim];
@@ -289,8 +420,8 @@ impl CustomOp3 for Attention<'_> {
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (_, slots, kv_dim) = cache_at.shape().dims3()?;
-        let out = launch::attention(self.ops, qkv, cache, plan, self.places, [self.dim, kv_dim, slots])?;
-        Ok((out, Shape::from((self.places.picked, self.dim))))
+        let out = launch::attention(self.ops, qkv, cache, plan, self.places, [kv_dim, slots])?;
+        Ok((out, Shape::from((self.places.picked, self.ops.dim))))
     }
 }
 
