@@ -363,11 +363,11 @@ mod tests {
             }
             places.extend([16, 17, 18].map(|seen| (&short, &owns[13], seen))); // drafts
             places.extend((28..50).map(|seen| (&nothing, &opening, seen)));
-            let row = |&(prefix, own, seen): &(&'_ (Span, usize), &'_ (Span, usize), usize)| {
-                (prefix.0.len() + seen - 1, &prefix.0, &own.0)
-            };
-            let rows: Vec<Row> =
-                places.iter().map(row).map(|(position, prefix, own)| Row { token: 0, position, prefix, own }).collect();
+            let mut rows = Vec::new();
+            for (prefix, own, seen) in &places {
+                let position = prefix.0.len() + seen - 1;
+                rows.push(Row { token: 0, position, prefix: &prefix.0, own: &own.0 });
+            }
             let qkv: Vec<f32> = (0..rows.len() * (dim + 2 * kv_dim)).map(value).collect();
             let (mut scratch, mut out) = (Scratch::default(), Vec::new());
             let picked: Vec<usize> = (0..rows.len()).filter(|i| i % 11 != 10).collect();
