@@ -11,8 +11,9 @@ For each model it prints tokens per second of
     passk       the engine at 20 and 64 sequences, plain; and at one sequence, plain and speculative
 
 the ratios between them, and the share of PyTorch's matrix rate (64 rows, the model's own shapes) that the engine
-reaches at 64 sequences. Every completion has exactly the length that is printed. A virtual environment with PyTorch
-and transformers is made on the first run, under ~/.cache/passk-venvs/generate.
+reaches at 64 sequences. The prompt is as long as HumanEval's are in the mean; every completion has exactly the
+length that is printed. A virtual environment with PyTorch and transformers is made on the first run, under
+~/.cache/passk-venvs/generate.
 """
 
 import json
@@ -174,6 +175,7 @@ def compare(name: str, checkpoint: Path, folder: Path, length: int, naive_length
     several = ["plain:1", "speculative:1", "auto:1"] if name == "micro" else ["plain:1"]
     ours = engine(checkpoint, folder, length, ["plain:16", "plain:20", "plain:64", "plain:200", *several])
     model = llama(checkpoint, folder)
+    naive(model, prompt, 4)
     slow = naive(model, prompt, naive_length)
     generate(model, prompt, 20, 4)
     theirs = generate(model, prompt, 20, length)
@@ -200,7 +202,7 @@ def main():
     enter_venv()
     wanted = sys.argv[1:] or ["micro", "small"]
     if "micro" in wanted:
-        compare("micro", ROOT / "storage/micro/checkpoints/baseline/checkpoint_best.pt", MICRO, 128, 64)
+        compare("micro", ROOT / "storage/micro/checkpoints/baseline/checkpoint_best.pt", MICRO, 200, 200)
     if "small" in wanted:
         folder = VENV.parent / "small"
         compare("small", small(folder), folder / "model", 48, 8)

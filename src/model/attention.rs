@@ -219,8 +219,8 @@ fn score<'a, S: Sums>(
     for first in queries.clone().step_by(S::ROWS) {
         let count = S::ROWS.min(queries.end - first);
         let mut x: [&[f32]; MOST] = [&[]; MOST];
-        for i in 0..count {
-            x[i] = query(first + i);
+        for (i, x) in x.iter_mut().enumerate().take(count) {
+            *x = query(first + i);
         }
         let depth = x[0].len();
         let (mut keys, mut at) = (keys.clone(), first * runs);
@@ -263,15 +263,15 @@ fn weigh<S: Sums>(
     for first in queries.clone().step_by(S::ROWS) {
         let some = S::ROWS.min(queries.end - first);
         let mut x: [&[f32]; MOST] = [&[]; MOST];
-        for i in 0..some {
-            x[i] = &weights[(first + i) * runs][..count];
+        for (i, x) in x.iter_mut().enumerate().take(some) {
+            *x = &weights[(first + i) * runs][..count];
         }
         let mut done = 0;
         while done < wide {
             let now = beside::<S>(some, wide - done);
             let mut panels: [&Panel; MOST] = [&[]; MOST];
-            for j in 0..now {
-                panels[j] = &values[(done + j) * BLOCK..][..count];
+            for (j, panel) in panels.iter_mut().enumerate().take(now) {
+                *panel = &values[(done + j) * BLOCK..][..count];
             }
             accumulate::<S>(&x[..some], &panels[..now], &mut sums[first * wide + done..], wide);
             done += now;
@@ -321,8 +321,8 @@ mod tests {
         ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0
     }
 
-    /// One query over `keys` and `values`, a number at a time, as the head of [`attention`] says it; the second number
-    /// of each is where its weight is added up.
+    /// One query over `keys` and `values`, a number at a time, as [`attention`] says it. Beside a key and a value
+    /// stands which of the 16 sums its weight goes to.
     fn by_definition(query: &[f32], seen: &[(Vec<f32>, Vec<f32>, usize)]) -> Vec<f32> {
         let scale = 1.0 / (query.len() as f32).sqrt();
         let score = |key: &[f32]| query.iter().zip(key).fold(0f32, |sum, (q, k)| q.mul_add(*k, sum)) * scale;
