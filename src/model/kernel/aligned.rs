@@ -22,10 +22,10 @@ impl Aligned {
 
     /// Makes it `len` long; what it holds is of no use afterwards.
     pub(in super::super) fn renew(&mut self, len: usize) {
-        match self.start + len <= self.floats.len() {
-            true => self.len = len,
-            false => *self = Aligned::zeros(len.next_power_of_two()),
+        if self.start + len > self.floats.len() {
+            *self = Aligned::zeros(len.next_power_of_two()); // a completion grows by one position a step
         }
+        self.len = len;
     }
 }
 
