@@ -67,16 +67,12 @@ impl Place {
     /// # Errors
     /// A device cannot be opened.
     pub fn arithmetic(&self, checkpoint: &Checkpoint) -> Result<(String, String), SamplerError> {
-        Ok(match self {
-            Place::Cpu => (model::DEVICE.to_owned(), model::DTYPE.to_owned()),
-            Place::Cuda { ordinals, dtype } => {
-                let kind = device::kind(ordinals.first().copied().unwrap_or(0))?;
-                (kind, dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string())
-            }
-            Place::Metal { dtype } => {
-                (device::METAL.to_owned(), dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string())
-            }
-        })
+        let (kind, dtype) = match self {
+            Place::Cpu => return Ok((model::DEVICE.to_owned(), model::DTYPE.to_owned())),
+            Place::Cuda { ordinals, dtype } => (device::kind(ordinals.first().copied().unwrap_or(0))?, dtype),
+            Place::Metal { dtype } => (device::METAL.to_owned(), dtype),
+        };
+        Ok((kind, dtype.unwrap_or_else(|| Dtype::native(checkpoint)).to_string()))
     }
 }
 
