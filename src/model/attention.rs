@@ -100,6 +100,11 @@ impl<'a> Scene<'a> {
         self.row(i).position + 1 - self.row(i).prefix.len()
     }
 
+    /// The most of their own positions that one of some picked rows sees.
+    fn most(&self, rows: Range<usize>) -> usize {
+        rows.map(|i| self.own(i)).max().unwrap_or(0)
+    }
+
     /// Query `query` of those of picked rows from `first` on and kv head `head`: (rows, group), each (head_dim).
     #[inline(always)]
     fn query(&self, first: usize, head: usize, query: usize) -> &'a [f32] {
@@ -155,8 +160,7 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
     let (group, cache, layer) = (scene.group, scene.cache, scene.layer);
     let prefix = scene.row(rows.start).prefix;
     let shared = prefix.len().div_ceil(BLOCK);
-    let most = rows.clone().map(|i| scene.own(i)).max().unwrap_or(0);
-    let runs = shared + most.div_ceil(BLOCK);
+    let runs = shared + scene.most(rows.clone()).div_ceil(BLOCK);
     let wide = scene.head_dim.div_ceil(LANES);
     part.scores.renew(rows.len() * group * runs * BLOCK);
     part.scores.fill(0.0);
@@ -173,7 +177,7 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
     let query = |query: usize| scene.query(rows.start, head, query);
     score::<S>(of(&rows), query, keys(prefix, prefix.len()), scores, runs);
     for some in siblings.clone() {
-        let own = some.clone().map(|i| scene.own(i)).max().unwrap_or(0);
+        let own = scene.most(some.clone());
         score::<S>(of(&some), query, keys(scene.row(some.start).own, own), &mut scores[shared..], runs);
     }
 
@@ -191,7 +195,7 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
         weigh::<S>(of(&rows), &scores[run..], runs, count, values, sums, wide);
     }
     for some in siblings {
-        let own = some.clone().map(|i| scene.own(i)).max().unwrap_or(0);
+        let own = scene.most(some.clone());
         for (run, (_, values)) in cache.runs(layer, head, scene.row(some.start).own, own).enumerate() {
             let scores = &scores[shared + run..];
             let count = |i: usize| scene.own(i).saturating_sub(run * BLOCK).min(BLOCK);

@@ -38,31 +38,11 @@ impl Vectors {
     /// Does work with these, which must be of [`all`](Self::all).
     pub(in super::super) fn run(self, work: impl Work) {
         match self {
-            Vectors::Any => work.run::<[f32; LANES]>(),
+            Vectors::Any => <[f32; LANES]>::compiled(work),
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2 => {
-                #[target_feature(enable = "avx2,fma")]
-                fn wide(work: impl Work) {
-                    work.run::<Avx2>();
-                }
-                // SAFETY: only what the machine has is offered.
-                #[allow(unsafe_code)]
-                unsafe {
-                    wide(work)
-                }
-            }
+            Vectors::Avx2 => Avx2::compiled(work),
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx512 => {
-                #[target_feature(enable = "avx512f")]
-                fn wide(work: impl Work) {
-                    work.run::<Avx512>();
-                }
-                // SAFETY: as above.
-                #[allow(unsafe_code)]
-                unsafe {
-                    wide(work)
-                }
-            }
+            Vectors::Avx512 => Avx512::compiled(work),
         }
     }
 }
@@ -86,8 +66,8 @@ pub(in super::super) trait Sums: Copy {
     fn values(self) -> [f32; LANES];
     /// Each sum with a term more: `factor` times its weight, fused.
     fn fused(self, factor: f32, weights: Self) -> Self;
-    /// [`accumulate`] for one size. A function of its own for each, or registers run short.
-    fn tile<const ROWS: usize, const PANELS: usize>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize);
+    /// Does work in a function that is compiled for these, which the machine must have.
+    fn compiled(work: impl Work);
 }
 
 /// Lines of sixteen numbers side by side.
@@ -112,24 +92,24 @@ impl Sums for [f32; LANES] {
         std::array::from_fn(|i| factor.mul_add(weights[i], self[i]))
     }
 
-    fn tile<const ROWS: usize, const PANELS: usize>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize) {
-        tile::<Self, ROWS, PANELS>(x, panels, sums, stride);
+    fn compiled(work: impl Work) {
+        work.run::<Self>();
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, Panel, Sums, tile};
+    use super::{LANES, Sums, Work};
 
     /// Two registers of AVX2. To be used inside of functions that are compiled for it.
-    pub(in super::super::super) type Avx2 = [__m256; 2];
+    pub(super) type Avx2 = [__m256; 2];
     /// One register of AVX-512. To be used inside of functions that are compiled for it.
-    pub(in super::super::super) type Avx512 = __m512;
+    pub(super) type Avx512 = __m512;
 
     impl Sums for Avx2 {
         const ROOM: usize = 6;
@@ -167,25 +147,15 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn tile<const ROWS: usize, const PANELS: usize>(
-            x: &[&[f32]],
-            panels: &[&Panel],
-            sums: &mut Panel,
-            stride: usize,
-        ) {
+        fn compiled(work: impl Work) {
             #[target_feature(enable = "avx2,fma")]
-            fn wide<const ROWS: usize, const PANELS: usize>(
-                x: &[&[f32]],
-                panels: &[&Panel],
-                sums: &mut Panel,
-                stride: usize,
-            ) {
-                tile::<Avx2, ROWS, PANELS>(x, panels, sums, stride);
+            fn wide(work: impl Work) {
+                work.run::<Avx2>();
             }
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                wide::<ROWS, PANELS>(x, panels, sums, stride);
+                wide(work)
             }
         }
     }
@@ -224,25 +194,15 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn tile<const ROWS: usize, const PANELS: usize>(
-            x: &[&[f32]],
-            panels: &[&Panel],
-            sums: &mut Panel,
-            stride: usize,
-        ) {
+        fn compiled(work: impl Work) {
             #[target_feature(enable = "avx512f")]
-            fn wide<const ROWS: usize, const PANELS: usize>(
-                x: &[&[f32]],
-                panels: &[&Panel],
-                sums: &mut Panel,
-                stride: usize,
-            ) {
-                tile::<Avx512, ROWS, PANELS>(x, panels, sums, stride);
+            fn wide(work: impl Work) {
+                work.run::<Avx512>();
             }
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                wide::<ROWS, PANELS>(x, panels, sums, stride);
+                wide(work)
             }
         }
     }
@@ -262,7 +222,7 @@ pub(in super::super) fn accumulate<S: Sums>(x: &[&[f32]], panels: &[&Panel], sum
     macro_rules! sizes {
         ($($rows:literal: $($panels:literal)*;)*) => {
             match (x.len(), panels.len()) {
-                $($(($rows, $panels) => S::tile::<$rows, $panels>(x, panels, sums, stride),)*)*
+                $($(($rows, $panels) => S::compiled(Tile::<$rows, $panels> { x, panels, sums, stride }),)*)*
                 (rows, panels) => unreachable!("a tile of {rows} rows and {panels} panels"),
             }
         };
@@ -273,46 +233,52 @@ pub(in super::super) fn accumulate<S: Sums>(x: &[&[f32]], panels: &[&Panel], sum
     }
 }
 
-#[inline(always)]
-fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(
-    x: &[&[f32]],
-    panels: &[&Panel],
-    sums: &mut Panel,
+/// [`accumulate`] for one size. A function of its own for each, or registers run short.
+struct Tile<'a, const ROWS: usize, const PANELS: usize> {
+    x: &'a [&'a [f32]],
+    panels: &'a [&'a Panel],
+    sums: &'a mut Panel,
     stride: usize,
-) {
-    /// Lines of weights that are asked for ahead of their use.
-    const AHEAD: usize = 16;
-    assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
-    // Loops rather than closures: all must be inlined, or sums would go through memory.
-    let depth = x[0].len();
-    let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
-    for i in 0..ROWS {
-        rows[i] = &x[i][..depth];
-    }
-    for j in 0..PANELS {
-        columns[j] = &panels[j][..depth];
-    }
-    let mut running = [[S::of(&[0.0; LANES]); PANELS]; ROWS];
-    for i in 0..ROWS {
-        for j in 0..PANELS {
-            running[i][j] = S::of(&sums[i * stride + j]);
+}
+
+impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
+    #[inline(always)]
+    fn run<S: Sums>(self) {
+        /// Lines of weights that are asked for ahead of their use.
+        const AHEAD: usize = 16;
+        let Tile { x, panels, sums, stride } = self;
+        assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
+        // Loops rather than closures: all must be inlined, or sums would go through memory.
+        let depth = x[0].len();
+        let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
+        for i in 0..ROWS {
+            rows[i] = &x[i][..depth];
         }
-    }
-    for k in 0..depth {
-        let mut weights = [S::of(&[0.0; LANES]); PANELS];
         for j in 0..PANELS {
-            weights[j] = S::of(&columns[j][k]);
-            expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
+            columns[j] = &panels[j][..depth];
+        }
+        let mut running = [[S::of(&[0.0; LANES]); PANELS]; ROWS];
+        for i in 0..ROWS {
+            for j in 0..PANELS {
+                running[i][j] = S::of(&sums[i * stride + j]);
+            }
+        }
+        for k in 0..depth {
+            let mut weights = [S::of(&[0.0; LANES]); PANELS];
+            for j in 0..PANELS {
+                weights[j] = S::of(&columns[j][k]);
+                expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
+            }
+            for i in 0..ROWS {
+                for j in 0..PANELS {
+                    running[i][j] = running[i][j].fused(rows[i][k], weights[j]);
+                }
+            }
         }
         for i in 0..ROWS {
             for j in 0..PANELS {
-                running[i][j] = running[i][j].fused(rows[i][k], weights[j]);
+                sums[i * stride + j] = running[i][j].values();
             }
-        }
-    }
-    for i in 0..ROWS {
-        for j in 0..PANELS {
-            sums[i * stride + j] = running[i][j].values();
         }
     }
 }
