@@ -103,6 +103,7 @@ use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+    use std::mem::transmute;
 
     use super::{LANES, Sums, Work};
 
@@ -117,23 +118,20 @@ mod x86 {
 
         #[inline(always)]
         fn of(values: &[f32; LANES]) -> Self {
-            // SAFETY: sixteen numbers lie there, and only functions that are compiled for AVX2 and FMA use this type.
+            // SAFETY: both are sixteen numbers.
             #[allow(unsafe_code)]
             unsafe {
-                [_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(LANES / 2))]
+                transmute::<[f32; LANES], Avx2>(*values)
             }
         }
 
         #[inline(always)]
         fn values(self) -> [f32; LANES] {
-            let mut values = [0.0; LANES];
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                _mm256_storeu_ps(values.as_mut_ptr(), self[0]);
-                _mm256_storeu_ps(values.as_mut_ptr().add(LANES / 2), self[1]);
+                transmute::<Avx2, [f32; LANES]>(self)
             }
-            values
         }
 
         #[inline(always)]
@@ -166,22 +164,20 @@ mod x86 {
 
         #[inline(always)]
         fn of(values: &[f32; LANES]) -> Self {
-            // SAFETY: sixteen numbers lie there, and only functions that are compiled for AVX-512 use this type.
+            // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                _mm512_loadu_ps(values.as_ptr())
+                transmute::<[f32; LANES], Avx512>(*values)
             }
         }
 
         #[inline(always)]
         fn values(self) -> [f32; LANES] {
-            let mut values = [0.0; LANES];
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                _mm512_storeu_ps(values.as_mut_ptr(), self);
+                transmute::<Avx512, [f32; LANES]>(self)
             }
-            values
         }
 
         #[inline(always)]
