@@ -74,7 +74,7 @@ pub struct EvaluateArgs {
     /// HumanEval+ or MBPP+: base and plus tests, as a second bar
     #[arg(long, value_parser = clap::builder::FalseyValueParser::new())]
     pub plus: bool,
-    /// Sequences sampled at once [default: as many as suit the device]; never changes a sample
+    /// Sequences sampled at once, at most [default: as many as suit the device]; never changes a sample
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Where the model runs: auto, cpu, cuda:N or metal (mps); several, e.g. cuda:0,1 or cpu,cpu, share the problems

@@ -27,6 +27,8 @@ use weights::{Stored, Weights};
 
 /// The most rows of one call: what the workspace of a step is planned for. Longer prompts go in pieces.
 pub const MAX_ROWS: usize = 128;
+/// Rows that fill the widest registers.
+pub const FULL: usize = kernel::MOST;
 
 /// What arithmetic a sample depends on beside the weights; records keep it.
 #[cfg(target_arch = "x86_64")]
@@ -219,6 +221,11 @@ impl Model {
     /// Heads that were loaded.
     pub fn heads(&self) -> usize {
         self.blocks.len() - self.config.trunk_len()
+    }
+
+    /// Whether the weights stay in a processor's cache.
+    pub fn stays_in_cache(&self) -> bool {
+        self.bytes() <= 16 << 20
     }
 
     /// Bytes of the weights.

@@ -28,6 +28,8 @@ pub trait Backend: Send + Sync {
     fn free(&self) -> Option<usize>;
     /// Lanes that it is fastest in.
     fn lanes(&self) -> usize;
+    /// Sequences of a lane beyond which more of them at once gain nothing.
+    fn enough(&self) -> usize;
     /// The most rows of a step that is done at once.
     fn max_rows(&self) -> usize;
     /// Bytes that `positions` consecutive positions take in the cache.
@@ -157,8 +159,13 @@ impl Backend for model::Model {
     /// wait for each other; a larger one in a single lane whose products all threads share, so that weights are read
     /// from memory once.
     fn lanes(&self) -> usize {
-        const STAYS_IN_CACHE: usize = 16 << 20;
-        if self.bytes() <= STAYS_IN_CACHE { rayon::current_num_threads() } else { 1 }
+        if self.stays_in_cache() { rayon::current_num_threads() } else { 1 }
+    }
+
+    /// Where weights cost nothing to read, rows need only fill the registers; keys and values of more sequences would
+    /// drive each other out of the cache.
+    fn enough(&self) -> usize {
+        if self.stays_in_cache() { model::FULL } else { usize::MAX }
     }
 
     fn max_rows(&self) -> usize {
@@ -285,6 +292,10 @@ impl Backend for device::Model {
 
     fn lanes(&self) -> usize {
         1
+    }
+
+    fn enough(&self) -> usize {
+        usize::MAX
     }
 
     fn max_rows(&self) -> usize {

@@ -28,7 +28,7 @@ pub(super) const PIECE: usize = 128;
 /// How the engine works. Nothing of it changes a sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Sequences that run at once.
+    /// Sequences that run at once, at most.
     pub batch: usize,
     /// Plain, speculative, or what is faster.
     pub decode: Decode,
@@ -296,7 +296,7 @@ impl<B: Backend> Engine<B> {
     /// were of one length, and no round of a few stragglers.
     fn share(&self, batch: usize, samples: usize) -> usize {
         let most = self.models[0].max_rows().saturating_sub(PIECE) / self.rows_of_a_sequence();
-        let most = batch.max(1).div_ceil(self.lanes()).min(most.max(1));
+        let most = batch.max(1).div_ceil(self.lanes()).min(most.max(1)).min(self.models[0].enough());
         let samples = samples.max(1).div_ceil(self.lanes());
         samples.div_ceil(samples.div_ceil(most))
     }
