@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::cache::{BLOCK, Cache, Span};
+use super::cache::{BLOCK, Layer, Span};
 use super::config::Config;
 use super::kernel::{Aligned, LANES, MOST, Panel, Sums, Threads, Vectors, Work, accumulate, beside};
 use super::math::exp;
@@ -25,8 +25,7 @@ pub(super) fn attention(
     qkv: &[f32], // (rows, dim + 2 kv_dim)
     rows: &[Row],
     picked: Picked,
-    layer: usize,
-    cache: &Cache,
+    layer: &Layer,
     config: &Config,
     scratch: &mut Scratch,
     out: &mut Vec<f32>,
@@ -35,7 +34,7 @@ pub(super) fn attention(
     let (dim, head_dim) = (config.dim, config.head_dim());
     let group = config.n_heads / config.n_kv_heads;
     let count = picked.len(rows.len());
-    let scene = Scene { qkv, rows, picked, layer, cache, head_dim, group, dim, kv_dim: config.kv_dim() };
+    let scene = Scene { qkv, rows, picked, layer, head_dim, group, dim, kv_dim: config.kv_dim() };
     // Heads whose keys lie together: memory is read by the page.
     let together = (TOGETHER / head_dim).clamp(1, config.n_kv_heads);
     scratch.parts.resize_with(config.n_kv_heads.div_ceil(together), Part::default);
@@ -81,8 +80,7 @@ struct Scene<'a> {
     qkv: &'a [f32],
     rows: &'a [Row<'a>],
     picked: Picked<'a>,
-    layer: usize,
-    cache: &'a Cache,
+    layer: &'a Layer,
     head_dim: usize,
     group: usize, // queries that share a key
     dim: usize,
@@ -157,7 +155,7 @@ impl Work for Walk<'_, '_> {
 /// Sums of the values that the queries of some rows, which share a prefix, see in one kv head, into `part.sums`.
 #[inline(always)]
 fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, part: &mut Part) {
-    let (group, cache, layer) = (scene.group, scene.cache, scene.layer);
+    let (group, layer) = (scene.group, scene.layer);
     let prefix = scene.row(rows.start).prefix;
     let shared = prefix.len().div_ceil(BLOCK);
     let runs = shared + scene.most(rows.clone()).div_ceil(BLOCK);
@@ -173,7 +171,7 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
     let siblings = scene.families(rows.clone(), |row| row.own);
     let of = |some: &Range<usize>| (some.start - rows.start) * group..(some.end - rows.start) * group;
 
-    let keys = |span, len| cache.runs(layer, head, span, len).map(|(keys, _)| keys);
+    let keys = |span, len| layer.runs(head, span, len).map(|(keys, _)| keys);
     let query = |query: usize| scene.query(rows.start, head, query);
     score::<S>(of(&rows), query, keys(prefix, prefix.len()), scores, runs);
     for some in siblings.clone() {
@@ -190,13 +188,13 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
         }
     }
 
-    for (run, (_, values)) in cache.runs(layer, head, prefix, prefix.len()).enumerate() {
+    for (run, (_, values)) in layer.runs(head, prefix, prefix.len()).enumerate() {
         let count = (prefix.len() - run * BLOCK).min(BLOCK);
         weigh::<S>(of(&rows), &scores[run..], runs, count, values, sums, wide);
     }
     for some in siblings {
         let own = scene.most(some.clone());
-        for (run, (_, values)) in cache.runs(layer, head, scene.row(some.start).own, own).enumerate() {
+        for (run, (_, values)) in layer.runs(head, scene.row(some.start).own, own).enumerate() {
             let scores = &scores[shared + run..];
             let count = |i: usize| scene.own(i).saturating_sub(run * BLOCK).min(BLOCK);
             let least = some.clone().map(count).min().unwrap_or(0);
@@ -319,6 +317,7 @@ fn give(scene: &Scene, rows: Range<usize>, head: usize, heads: usize, part: &mut
 
 #[cfg(test)]
 mod tests {
+    use super::super::cache::Cache;
     use super::*;
 
     fn value(i: usize) -> f32 {
@@ -355,7 +354,7 @@ mod tests {
                 let (mut span, of) = (Span::default(), 2 * filled);
                 filled += 1;
                 cache.grow(&mut span, len);
-                (0..len).for_each(|i| cache.write(0, &span, i, &numbers(of, i), &numbers(of + 1, i)));
+                (0..len).for_each(|i| cache.layers()[0].write(&span, i, &numbers(of, i), &numbers(of + 1, i)));
                 (span, of)
             };
             let (nothing, long, short) = (span(0), span(37), span(16));
@@ -376,7 +375,7 @@ mod tests {
             let (mut scratch, mut out) = (Scratch::default(), Vec::new());
             let picked: Vec<usize> = (0..rows.len()).filter(|i| i % 11 != 10).collect();
             let these = Picked::These(&picked);
-            attention(&qkv, &rows, these, 0, &cache, &config, &mut scratch, &mut out, Threads::All);
+            attention(&qkv, &rows, these, &cache.layers()[0], &config, &mut scratch, &mut out, Threads::All);
             for (i, out) in picked.iter().zip(out.chunks_exact(dim)) {
                 for (head, out) in out.chunks_exact(head_dim).enumerate() {
                     let query = &qkv[i * (dim + 2 * kv_dim) + head * head_dim..][..head_dim];

@@ -3,12 +3,12 @@
 use rayon::prelude::*;
 
 use super::attention::attention;
-use super::cache::Cache;
+use super::cache::Layer;
 use super::config::Config;
 use super::kernel::{Matrix, Threads};
 use super::math::{rms_norm, swiglu};
 use super::weights::Weights;
-use super::{ModelError, Picked, Row, Workspace};
+use super::{Desk, ModelError, Picked, Row};
 
 /// Weights of one block; the projections of one input are fused into one matrix.
 pub(super) struct Block {
@@ -50,26 +50,26 @@ impl Block {
         self.qkv.bytes() + self.out.bytes() + self.gate_up.bytes() + self.down.bytes()
     }
 
-    /// `work.x`: (rows, dim) → (picked, dim). Keys and values of all rows go into `layer` of the cache.
+    /// `desk.x`: (rows, dim) → (picked, dim). Keys and values of all rows go into `layer`.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn forward(
         &self,
         rows: &[Row],
         picked: Picked,
-        layer: usize,
-        cache: &mut Cache,
+        layer: &mut Layer,
         config: &Config,
         rotary: &Rotary,
-        work: &mut Workspace,
+        desk: &mut Desk,
+        threads: Threads,
     ) {
         let &Config { dim, hidden_dim, norm_eps, .. } = config;
-        let Workspace { x, normed, wide, narrow, scratch, threads, .. } = work;
+        let Desk { x, normed, wide, narrow, scratch, .. } = desk;
         rms_norm(x, &self.attention_norm, norm_eps, normed);
-        self.qkv.multiply(normed, wide, *threads); // (rows, dim + 2 kv_dim)
+        self.qkv.multiply(normed, wide, threads); // (rows, dim + 2 kv_dim)
         for (row, qkv) in rows.iter().zip(wide.chunks_exact_mut(dim + 2 * config.kv_dim())) {
             let (qk, value) = qkv.split_at_mut(dim + config.kv_dim());
             rotary.apply(row.position, qk);
-            cache.write(layer, row.own, row.position - row.prefix.len(), &qk[dim..], value);
+            layer.write(row.own, row.position - row.prefix.len(), &qk[dim..], value);
         }
         if let Picked::These(picked) = picked {
             for (to, &from) in picked.iter().enumerate() {
@@ -80,19 +80,19 @@ impl Block {
         if x.is_empty() {
             return;
         }
-        attention(wide, rows, picked, layer, cache, config, scratch, narrow, *threads); // (picked, dim)
-        self.out.multiply(narrow, normed, *threads);
+        attention(wide, rows, picked, layer, config, scratch, narrow, threads); // (picked, dim)
+        self.out.multiply(narrow, normed, threads);
         add(x, normed);
 
         rms_norm(x, &self.ffn_norm, norm_eps, normed);
-        self.gate_up.multiply(normed, wide, *threads); // (picked, 2 hidden)
+        self.gate_up.multiply(normed, wide, threads); // (picked, 2 hidden)
         narrow.resize(wide.len() / 2, 0.0); // (picked, hidden)
         let halves = |(out, both): (&mut [f32], &[f32])| swiglu(both, out);
-        match *threads == Threads::All && wide.len() > 1 << 16 {
+        match threads == Threads::All && wide.len() > 1 << 16 {
             true => narrow.par_chunks_exact_mut(hidden_dim).zip(wide.par_chunks_exact(2 * hidden_dim)).for_each(halves),
             false => narrow.chunks_exact_mut(hidden_dim).zip(wide.chunks_exact(2 * hidden_dim)).for_each(halves),
         }
-        self.down.multiply(narrow, normed, *threads);
+        self.down.multiply(narrow, normed, threads);
         add(x, normed);
     }
 }

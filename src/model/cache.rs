@@ -45,14 +45,18 @@ impl Blocks {
     }
 }
 
-/// A pool of blocks. A block holds 16 positions of every layer: keys as (layer, kv head, head_dim, position), so that
-/// scores of 16 positions are computed side by side, and values as (layer, kv head, head_dim / 16, position, 16), so that
-/// 16 of their sums are. head_dim is rounded up to a multiple of 16 here.
+/// A pool of blocks of 16 positions, for every layer.
 pub struct Cache {
-    layers: usize,
+    numbers: Blocks,
+    layers: Vec<Layer>,
+}
+
+/// One layer's keys and values. Of each block it has the keys as (kv head, head_dim, position), so that scores of 16
+/// positions are computed side by side, and the values as (kv head, head_dim / 16, position, 16), so that 16 of their sums
+/// are. head_dim is rounded up to a multiple of 16 here.
+pub(super) struct Layer {
     kv_heads: usize,
     head_dim: usize,
-    numbers: Blocks,
     blocks: Vec<Block>,
 }
 
@@ -92,15 +96,18 @@ impl Span {
 
 impl Cache {
     pub(super) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Cache {
-        Cache { layers, kv_heads, head_dim, numbers: Blocks::default(), blocks: Vec::new() }
+        let layer = || Layer { kv_heads, head_dim, blocks: Vec::new() };
+        Cache { numbers: Blocks::default(), layers: std::iter::repeat_with(layer).take(layers).collect() }
     }
 
     /// Makes room for `more` further positions at the end of `span`.
     pub fn grow(&mut self, span: &mut Span, more: usize) {
         self.numbers.grow(span, more);
-        let floats = self.layers * self.layer_floats();
-        let block = || Block { keys: Aligned::zeros(floats), values: Aligned::zeros(floats) };
-        self.blocks.resize_with(self.numbers.made(), block);
+        for layer in &mut self.layers {
+            let floats = layer.floats();
+            let block = || Block { keys: Aligned::zeros(floats), values: Aligned::zeros(floats) };
+            layer.blocks.resize_with(self.numbers.made(), block);
+        }
     }
 
     /// Takes back a span's blocks.
@@ -115,7 +122,7 @@ impl Cache {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.blocks.len() * self.block_bytes()
+        self.numbers.made() * self.block_bytes()
     }
 
     /// Bytes that `positions` consecutive positions take.
@@ -124,10 +131,17 @@ impl Cache {
     }
 
     fn block_bytes(&self) -> usize {
-        2 * self.layers * self.layer_floats() * size_of::<f32>()
+        self.layers.iter().map(|layer| 2 * layer.floats() * size_of::<f32>()).sum()
     }
 
-    fn layer_floats(&self) -> usize {
+    /// The layers, in order.
+    pub(super) fn layers(&mut self) -> &mut [Layer] {
+        &mut self.layers
+    }
+}
+
+impl Layer {
+    fn floats(&self) -> usize {
         self.kv_heads * self.head_floats()
     }
 
@@ -136,16 +150,13 @@ impl Cache {
     }
 
     /// Writes key and value, each (kv_heads, head_dim), of the `index`-th position of `span`.
-    pub(super) fn write(&mut self, layer: usize, span: &Span, index: usize, key: &[f32], value: &[f32]) {
-        let (start, slot) = (layer * self.layer_floats(), index % BLOCK);
-        let size = self.head_floats();
+    pub(super) fn write(&mut self, span: &Span, index: usize, key: &[f32], value: &[f32]) {
+        let (size, slot) = (self.head_floats(), index % BLOCK);
         let block = &mut self.blocks[span.blocks[index / BLOCK]];
-        for (head, key) in key.chunks_exact(self.head_dim).enumerate() {
-            let keys = &mut block.keys[start + head * size..][..size];
+        for (keys, key) in block.keys.chunks_exact_mut(size).zip(key.chunks_exact(self.head_dim)) {
             keys[slot..].iter_mut().step_by(BLOCK).zip(key).for_each(|(to, key)| *to = *key);
         }
-        for (head, value) in value.chunks_exact(self.head_dim).enumerate() {
-            let values = &mut block.values[start + head * size..][..size];
+        for (values, value) in block.values.chunks_exact_mut(size).zip(value.chunks_exact(self.head_dim)) {
             for (to, part) in values.chunks_exact_mut(BLOCK * LANES).zip(value.chunks(LANES)) {
                 to[slot * LANES..][..part.len()].copy_from_slice(part);
             }
@@ -157,13 +168,11 @@ impl Cache {
     #[inline(always)]
     pub(super) fn runs<'a>(
         &'a self,
-        layer: usize,
         head: usize,
         span: &'a Span,
         len: usize,
     ) -> impl Iterator<Item = (&'a [[f32; BLOCK]], &'a [[f32; LANES]])> + Clone {
-        let start = layer * self.layer_floats() + head * self.head_floats();
-        let range = start..start + self.head_floats();
+        let range = head * self.head_floats()..(head + 1) * self.head_floats();
         span.blocks[..len.div_ceil(BLOCK)].iter().map(move |&block| {
             let Block { keys, values } = &self.blocks[block];
             (keys[range.clone()].as_chunks().0, values[range.clone()].as_chunks().0)
@@ -181,13 +190,13 @@ mod tests {
         let mut span = Span::default();
         for i in 0..40 {
             cache.grow(&mut span, 1);
-            cache.write(1, &span, i, &[i as f32, 100.0], &[-(i as f32), 200.0]);
+            cache.layers[1].write(&span, i, &[i as f32, 100.0], &[-(i as f32), 200.0]);
         }
         let read = |head: usize| -> Vec<(f32, f32)> {
             let pairs = |(keys, values): (&[[f32; BLOCK]], &[[f32; LANES]])| {
                 (0..BLOCK).map(|i| (keys[0][i], values[i][0])).collect::<Vec<_>>()
             };
-            cache.runs(1, head, &span, 35).flat_map(pairs).take(40).collect()
+            cache.layers[1].runs(head, &span, 35).flat_map(pairs).take(40).collect()
         };
         assert_eq!(read(0), (0..40).map(|i| (i as f32, -(i as f32))).collect::<Vec<_>>());
         assert_eq!(read(1), vec![(100.0, 200.0); 40]);
@@ -195,6 +204,6 @@ mod tests {
         cache.release(span);
         let mut other = Span::default();
         cache.grow(&mut other, 48);
-        assert_eq!((cache.used(), cache.blocks.len()), (3, 3));
+        assert_eq!((cache.used(), cache.layers[0].blocks.len()), (3, 3));
     }
 }

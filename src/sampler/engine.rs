@@ -231,6 +231,11 @@ impl<B: Backend> Engine<B> {
         self.models[0].config()
     }
 
+    /// Heads that were loaded.
+    pub(super) fn heads(&self) -> usize {
+        self.models[0].heads()
+    }
+
     /// Bytes of the cache that the last call of [`sample`](Sampler::sample) needed.
     pub fn cache_bytes(&self) -> usize {
         self.cache_bytes
@@ -302,7 +307,7 @@ impl<B: Backend> Engine<B> {
     }
 
     fn rows_of_a_sequence(&self) -> usize {
-        if self.options.decode == Decode::Plain { 1 } else { self.models[0].heads() }
+        if self.options.decode == Decode::Plain { 1 } else { self.heads() }
     }
 
     /// The ids of every prompt, before the first is run: one that does not fit shows at once, not after an hour.

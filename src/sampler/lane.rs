@@ -56,8 +56,10 @@ struct Sequence<'a, B: Backend> {
     tokens: Vec<u32>,
     /// Drafts of the tokens after the last one.
     drafts: Vec<u32>,
-    /// Own positions with keys and values of the extra heads.
-    headed: usize,
+    /// Own positions with keys and values of each extra head.
+    headed: Vec<usize>,
+    /// The own position of the last step's first row.
+    from: usize,
     stream: Stream,
     text: Watched<'a>,
     /// What the last step made of it: tokens taken, and why it ended.
@@ -174,28 +176,27 @@ impl<'e, B: Backend> Lane<'e, B> {
     fn step(&mut self, active: &mut [Sequence<B>], filling: Option<&mut Opening<'e, B>>) -> Result<(), SamplerError> {
         let begun = Instant::now();
         let (model, sampling) = (self.model, self.engine.sampling);
-        let speculate = self.chooser.speculate(active.len());
+        let ahead = self.chooser.drafts(active.len());
         let nothing = Span::default();
 
         // Rows of each sequence: positions whose extra heads lag behind, the last token, the drafts.
         let mut firsts = Vec::with_capacity(active.len() + 1);
         let mut count = 0;
         for sequence in active.iter_mut() {
-            if !speculate {
-                sequence.drafts.clear();
-            }
+            sequence.drafts.truncate(ahead);
+            sequence.from = sequence.lag(ahead);
             let end = sequence.tokens.len() + sequence.drafts.len();
             let more = end.saturating_sub(sequence.own.len());
             B::grow(&mut self.cache, &mut sequence.own, more);
             firsts.push(count);
-            count += end - sequence.from(speculate);
+            count += end - sequence.from;
         }
         firsts.push(count);
         let mut rows: Vec<Row> = Vec::with_capacity(count + PIECE);
         let mut picked: Vec<usize> = Vec::with_capacity(count + 1);
         for sequence in active.iter() {
             let (prefix, own) = (&sequence.prompt.span, &sequence.own);
-            for at in sequence.from(speculate)..sequence.tokens.len() + sequence.drafts.len() {
+            for at in sequence.from..sequence.tokens.len() + sequence.drafts.len() {
                 if at + 1 >= sequence.tokens.len() {
                     picked.push(rows.len());
                 }
@@ -217,7 +218,7 @@ impl<'e, B: Backend> Lane<'e, B> {
         }
 
         model.trunk(&rows, &mut self.cache, &mut self.work)?;
-        model.head(0, &rows, Picked::All, Picked::These(&picked), &mut self.cache, &mut self.work)?;
+        model.next(&rows, Picked::These(&picked), &mut self.cache, &mut self.work)?;
         let prompt_rows = rows.len() - count;
         drop(rows);
 
@@ -246,17 +247,17 @@ impl<'e, B: Backend> Lane<'e, B> {
             }
         }
         let taken: usize = active.iter().map(|sequence| sequence.taken).sum();
-        if speculate {
+        if ahead > 0 {
             for sequence in active.iter() {
                 self.speculation.note(sequence.drafts.len(), sequence.taken);
             }
         }
 
-        if self.chooser.may() && (speculate || prompt_rows > 0) {
-            self.draft(active, speculate, &firsts, filling.as_deref(), prompt_rows)?;
+        if self.chooser.may() && (ahead > 0 || prompt_rows > 0) {
+            self.draft(active, ahead, &firsts, filling.as_deref(), prompt_rows)?;
         }
         if prompt_rows == 0 {
-            self.chooser.note(active.len(), speculate, taken, begun.elapsed());
+            self.chooser.note(active.len(), ahead, taken, begun.elapsed());
         }
         if let Some(opening) = filling {
             opening.fed += prompt_rows;
@@ -274,32 +275,31 @@ impl<'e, B: Backend> Lane<'e, B> {
         Ok(())
     }
 
-    /// Runs the extra heads over the rows that turned out right, for their keys and values, and lets each draft one
-    /// token for every sequence that goes on.
+    /// Runs the extra heads over the rows that turned out right, for their keys and values, and lets the first `ahead` of
+    /// them draft one token each for every sequence that goes on. A prompt's rows are run by all of them.
     fn draft(
         &mut self,
         active: &mut [Sequence<B>],
-        speculate: bool,
+        ahead: usize,
         firsts: &[usize],
         filling: Option<&Opening<B>>,
         prompt_rows: usize,
     ) -> Result<(), SamplerError> {
-        let model = self.model;
         let nothing = Span::default();
         let (mut rows, mut from, mut picked): (Vec<Row>, Vec<usize>, Vec<usize>) = Default::default();
-        let mut drafting = Vec::new();
+        let (mut drafting, mut draws) = (Vec::new(), Vec::new());
         for (i, (sequence, &first)) in active.iter().zip(firsts).enumerate() {
-            if !speculate || !matches!(sequence.outcome, Ok(None)) {
+            if ahead == 0 || !matches!(sequence.outcome, Ok(None)) {
                 continue;
             }
             let (prefix, own) = (&sequence.prompt.span, &sequence.own);
             // The last token taken has not been through the model yet.
-            let before = sequence.tokens.len() - 1 - sequence.taken;
-            for at in sequence.headed.min(before)..sequence.tokens.len() - 1 {
-                from.push(first + at - sequence.headed.min(before));
+            for at in sequence.from..sequence.tokens.len() - 1 {
+                from.push(first + at - sequence.from);
                 rows.push(Row { token: sequence.tokens[at], position: prefix.len() + at, prefix, own });
             }
             picked.push(rows.len() - 1);
+            draws.push(sequence.draw(drafting.len(), 0));
             drafting.push(i);
         }
         if let Some(opening) = filling {
@@ -310,30 +310,19 @@ impl<'e, B: Backend> Lane<'e, B> {
                 rows.push(Row { token: opening.work.ids[position], position, prefix: &nothing, own: &opening.span });
             }
         }
-        let mut drafts: Vec<Vec<Option<u32>>> = Vec::with_capacity(model.heads() - 1);
-        let sampling = self.engine.sampling;
-        for head in 1..model.heads() {
-            let (from, picked) = (Picked::These(&from), Picked::These(&picked));
-            model.head(head, &rows, from, picked, &mut self.cache, &mut self.work)?;
-            if drafting.is_empty() {
-                continue;
-            }
-            let draws: Vec<Draw> = drafting.iter().enumerate().map(|(row, &i)| active[i].draw(row, head - 1)).collect();
-            let logits = model.logits(&mut self.work, &draws, sampling)?;
-            let draw = |&draw: &Draw| logits.draw(draw, sampling).ok();
-            drafts.push(match self.threads {
-                Threads::All => draws.par_iter().map(draw).collect(),
-                Threads::One => draws.iter().map(draw).collect(),
-            });
-        }
-        let context = model.config().max_seq_len;
+        let heads = if prompt_rows > 0 { self.model.heads() - 1 } else { ahead };
+        let (from, picked) = (Picked::These(&from), Picked::These(&picked));
+        let (cache, work, sampling) = (&mut self.cache, &mut self.work, self.engine.sampling);
+        let drafts = self.model.extra(heads, &rows, from, picked, cache, work, &draws, sampling)?;
+        let context = self.model.config().max_seq_len;
         for (at, &i) in drafting.iter().enumerate() {
             let sequence = &mut active[i];
-            sequence.headed = sequence.tokens.len() - 1;
+            sequence.headed[..ahead].fill(sequence.tokens.len() - 1);
             // A draft beyond the last token there can be helps nobody. A head without a number to say ends the chain.
             let room = (sampling.max_tokens - sequence.tokens.len()).min(context - sequence.position());
+            let most = ahead.min(room.saturating_sub(1));
             sequence.drafts.clear();
-            sequence.drafts.extend(drafts.iter().map_while(|drafts| drafts[at]).take(room.saturating_sub(1)));
+            sequence.drafts.extend(drafts.iter().map_while(|drafts| drafts[at]).take(most));
         }
         Ok(())
     }
@@ -348,7 +337,8 @@ impl<'a, B: Backend> Sequence<'a, B> {
             own: Span::default(),
             tokens: Vec::new(),
             drafts: Vec::new(),
-            headed: 0,
+            headed: vec![0; engine.heads() - 1],
+            from: 0,
             taken: 0,
             outcome: Ok(None),
             index,
@@ -361,10 +351,9 @@ impl<'a, B: Backend> Sequence<'a, B> {
         self.prompt.ids.len() + self.tokens.len()
     }
 
-    /// The first own position that must go through the model.
-    fn from(&self, speculate: bool) -> usize {
-        let last = self.tokens.len() - 1;
-        if speculate { self.headed.min(last) } else { last }
+    /// The first own position that must go through the model, for head 0 and `ahead` extra heads.
+    fn lag(&self, ahead: usize) -> usize {
+        self.headed[..ahead].iter().copied().fold(self.tokens.len() - 1, usize::min)
     }
 
     /// The token, or draft, at an own position.

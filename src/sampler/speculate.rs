@@ -72,27 +72,30 @@ impl Speculation {
     }
 }
 
-/// Steps that are measured of each way. The first is not counted: it pays for the change.
+/// Steps that are measured of each number of drafts. The first is not counted: it pays for the change.
 const PROBE: u32 = 9;
 /// Steps until it is measured again.
 const HOLD: u32 = 1000;
 
-/// Decides, for each number of running sequences up to a factor of two, which way is faster.
+/// Decides, for each number of running sequences up to a factor of two, how many tokens to draft.
 pub(super) struct Chooser {
     decode: Decode,
+    most: usize,
     sizes: Vec<Measured>,
 }
 
-/// Both ways' steps, tokens and time: plain, speculative.
-#[derive(Clone, Default)]
+/// Steps, tokens and time with 0, 1, 2, … drafts.
+#[derive(Clone)]
 struct Measured {
-    ways: [(u32, u64, Duration); 2],
+    ways: Vec<(u32, u64, Duration)>,
     held: u32,
 }
 
 impl Chooser {
+    /// For a model of so many heads.
     pub(super) fn new(decode: Decode, heads: usize) -> Chooser {
-        Chooser { decode: if heads > 1 { decode } else { Decode::Plain }, sizes: vec![Measured::default(); 32] }
+        let decode = if heads > 1 { decode } else { Decode::Plain };
+        Chooser { decode, most: heads - 1, sizes: vec![Measured::new(heads); 32] }
     }
 
     /// Whether any step may speculate.
@@ -100,41 +103,44 @@ impl Chooser {
         self.decode != Decode::Plain
     }
 
-    /// Whether the next step, of `running` sequences, speculates.
-    pub(super) fn speculate(&self, running: usize) -> bool {
+    /// Drafts of the next step, of `running` sequences.
+    pub(super) fn drafts(&self, running: usize) -> usize {
         match self.decode {
-            Decode::Plain => false,
-            Decode::Speculative => true,
-            Decode::Auto => self.sizes[size(running)].better(),
+            Decode::Plain => 0,
+            Decode::Speculative => self.most,
+            Decode::Auto => self.sizes[size(running)].best(),
         }
     }
 
-    /// Takes down what a step brought.
-    pub(super) fn note(&mut self, running: usize, speculated: bool, tokens: usize, time: Duration) {
+    /// Takes down what a step with so many drafts brought.
+    pub(super) fn note(&mut self, running: usize, drafts: usize, tokens: usize, time: Duration) {
         let measured = &mut self.sizes[size(running)];
-        let (steps, sum, spent) = &mut measured.ways[usize::from(speculated)];
+        let (steps, sum, spent) = &mut measured.ways[drafts];
         *steps += 1;
         if *steps > 1 && *steps <= PROBE {
             (*sum, *spent) = (*sum + tokens as u64, *spent + time);
         }
         measured.held += 1;
         if measured.held >= HOLD {
-            *measured = Measured::default();
+            *measured = Measured::new(self.most + 1);
         }
     }
 }
 
 impl Measured {
-    fn better(&self) -> bool {
-        let [plain, speculative] = self.ways;
-        match (plain.0 < PROBE, speculative.0 < PROBE) {
-            (_, true) => true,
-            (true, false) => false,
-            (false, false) => {
-                let rate = |(_, tokens, time): (u32, u64, Duration)| tokens as f64 / time.as_secs_f64().max(1e-9);
-                rate(speculative) > rate(plain)
-            }
+    fn new(ways: usize) -> Measured {
+        Measured { ways: vec![(0, 0, Duration::ZERO); ways], held: 0 }
+    }
+
+    /// The number of drafts that made most tokens in its time; one that is still to be measured comes first, and more
+    /// drafts before fewer, since heads that drafted no longer would have to catch up.
+    fn best(&self) -> usize {
+        let numbered = || self.ways.iter().enumerate().rev();
+        if let Some((drafts, _)) = numbered().find(|(_, (steps, ..))| *steps < PROBE) {
+            return drafts;
         }
+        let rate = |&(_, tokens, time): &(u32, u64, Duration)| tokens as f64 / time.as_secs_f64().max(1e-9);
+        numbered().max_by(|a, b| rate(a.1).total_cmp(&rate(b.1))).map_or(0, |(drafts, _)| drafts)
     }
 }
 
@@ -147,22 +153,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_takes_the_faster_way_for_each_size() {
+    fn auto_takes_the_fastest_way_for_each_size() {
         let mut chooser = Chooser::new(Decode::Auto, 4);
-        let mut step = |running: usize, plain_ms: u64, speculative_ms: u64| {
-            let speculated = chooser.speculate(running);
-            let (tokens, ms) = if speculated { (3 * running, speculative_ms) } else { (running, plain_ms) };
-            chooser.note(running, speculated, tokens, Duration::from_millis(ms));
-            speculated
+        let mut step = |running: usize, ms: [u64; 4], tokens: [usize; 4]| {
+            let drafts = chooser.drafts(running);
+            chooser.note(running, drafts, tokens[drafts] * running, Duration::from_millis(ms[drafts]));
+            drafts
         };
-        for _ in 0..2 * PROBE {
-            step(1, 10, 12); // three tokens for little more than one
-            step(64, 10, 40); // dearer by more than it brings
+        for _ in 0..4 * PROBE {
+            step(1, [10, 12, 14, 16], [1, 2, 3, 3]); // the third draft is never right
+            step(64, [10, 30, 40, 50], [1, 2, 3, 3]); // dearer by more than it brings
         }
-        assert!(step(1, 10, 12));
-        assert!(!step(64, 10, 40));
+        assert_eq!(step(1, [10, 12, 14, 16], [1, 2, 3, 3]), 2);
+        assert_eq!(step(64, [10, 30, 40, 50], [1, 2, 3, 3]), 0);
         assert!(!Chooser::new(Decode::Auto, 1).may());
-        assert!(Chooser::new(Decode::Speculative, 2).speculate(7));
+        assert_eq!(Chooser::new(Decode::Speculative, 3).drafts(7), 2);
     }
 
     #[test]
