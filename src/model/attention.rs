@@ -58,6 +58,8 @@ pub(super) fn attention(
     }
 }
 
+/// Panels of values that are handed to the kernel together, at most.
+const PIECES: usize = 64;
 /// Numbers of a position's keys that one thread walks.
 const TOGETHER: usize = 128;
 
@@ -188,23 +190,17 @@ fn attend<'a, S: Sums>(scene: &'a Scene<'a>, rows: Range<usize>, head: usize, pa
         }
     }
 
-    for (run, (_, values)) in layer.runs(head, prefix, prefix.len()).enumerate() {
-        let count = (prefix.len() - run * BLOCK).min(BLOCK);
-        weigh::<S>(of(&rows), &scores[run..], runs, count, values, sums, wide);
-    }
+    let values = |span, len| layer.runs(head, span, len).map(|(_, values)| values);
+    weigh::<S>(of(&rows), scores, runs, prefix.len(), values(prefix, prefix.len()), sums, wide);
     for some in siblings {
-        let own = scene.most(some.clone());
-        for (run, (_, values)) in layer.runs(head, scene.row(some.start).own, own).enumerate() {
-            let scores = &scores[shared + run..];
-            let count = |i: usize| scene.own(i).saturating_sub(run * BLOCK).min(BLOCK);
-            let least = some.clone().map(count).min().unwrap_or(0);
-            let same = least == some.clone().map(count).max().unwrap_or(0);
-            match same {
-                true => weigh::<S>(of(&some), scores, runs, least, values, sums, wide),
-                false => some.clone().for_each(|i| {
-                    weigh::<S>(of(&(i..i + 1)), scores, runs, count(i), values, sums, wide);
-                }),
-            }
+        let (own, most) = (scene.row(some.start).own, scene.most(some.clone()));
+        let least = some.clone().map(|i| scene.own(i)).min().unwrap_or(0);
+        let common = if least == most { most } else { least / BLOCK * BLOCK };
+        weigh::<S>(of(&some), &scores[shared..], runs, common, values(own, common), sums, wide);
+        for i in some.filter(|&i| scene.own(i) > common) {
+            let (run, rest) = (common / BLOCK, scene.own(i) - common);
+            let values = values(own, common + rest).skip(run);
+            weigh::<S>(of(&(i..i + 1)), &scores[shared + run..], runs, rest, values, sums, wide);
         }
     }
 }
@@ -240,43 +236,53 @@ fn score<'a, S: Sums>(
             let mut done = 0;
             while done < some {
                 let now = beside::<S>(count, some - done);
-                accumulate::<S>(&x[..count], &panels[done..done + now], &mut scores[at..], runs);
+                accumulate::<S>(&x[..count], &panels[done..done + now], now, &mut scores[at..], runs);
                 (done, at) = (done + now, at + now);
             }
         }
     }
 }
 
-/// sums (queries, wide, 16) += the weights of `count` positions, in (queries, runs, 16), times their values, (wide, 16
-/// positions, 16).
+/// sums (queries, wide, 16) += the weights of `count` positions, the first of those in (queries, runs, 16), times their
+/// values, which come in runs of (wide, 16 positions, 16).
 #[inline(always)]
-fn weigh<S: Sums>(
+fn weigh<'a, S: Sums>(
     queries: Range<usize>,
     weights: &Panel,
     runs: usize,
     count: usize,
-    values: &Panel,
+    values: impl Iterator<Item = &'a Panel> + Clone,
     sums: &mut Panel,
     wide: usize,
 ) {
-    if count == 0 {
-        return;
-    }
     for first in queries.clone().step_by(S::ROWS) {
         let some = S::ROWS.min(queries.end - first);
-        let mut x: [&[f32]; MOST] = [&[]; MOST];
-        for (i, x) in x.iter_mut().enumerate().take(some) {
-            *x = &weights[(first + i) * runs][..count];
-        }
-        let mut done = 0;
-        while done < wide {
-            let now = beside::<S>(some, wide - done);
-            let mut panels: [&Panel; MOST] = [&[]; MOST];
-            for (j, panel) in panels.iter_mut().enumerate().take(now) {
-                *panel = &values[(done + j) * BLOCK..][..count];
+        let mut at = 0;
+        while at < wide {
+            let now = beside::<S>(some, wide - at);
+            let (mut values, mut done) = (values.clone(), 0);
+            while done < count {
+                let (mut end, mut filled) = (done, 0);
+                let mut panels: [&Panel; PIECES] = [&[]; PIECES];
+                while end < count && filled + now <= PIECES {
+                    let Some(values) = values.next() else { break };
+                    let depth = BLOCK.min(count - end);
+                    for j in 0..now {
+                        panels[filled + j] = &values[(at + j) * BLOCK..][..depth];
+                    }
+                    (end, filled) = (end + depth, filled + now);
+                }
+                if filled == 0 {
+                    break;
+                }
+                let mut x: [&[f32]; MOST] = [&[]; MOST];
+                for (i, x) in x.iter_mut().enumerate().take(some) {
+                    *x = &weights[(first + i) * runs..].as_flattened()[done..end];
+                }
+                accumulate::<S>(&x[..some], &panels[..filled], now, &mut sums[first * wide + at..], wide);
+                done = end;
             }
-            accumulate::<S>(&x[..some], &panels[..now], &mut sums[first * wide + done..], wide);
-            done += now;
+            at += now;
         }
     }
 }
@@ -288,7 +294,7 @@ fn softmax(scores: &mut Panel, scale: f32) {
     for scores in scores.iter_mut() {
         for (largest, score) in largest.iter_mut().zip(scores) {
             *score *= scale;
-            *largest = largest.max(*score);
+            *largest = if *score > *largest { *score } else { *largest };
         }
     }
     let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);

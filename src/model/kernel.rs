@@ -211,7 +211,7 @@ impl Work for Product<'_> {
                         *some = &x[row * width + at..][..depth];
                     }
                     let mut sums = [[0.0; PANEL]; 2 * MOST];
-                    accumulate::<S>(&some[..to - from], &group[..together], &mut sums, together);
+                    accumulate::<S>(&some[..to - from], &group[..together], together, &mut sums, together);
                     for (i, sums) in sums[..(to - from) * together].iter().enumerate() {
                         y.put(from + i / together, (first + number + i % together) * PANEL, sums, at > 0);
                     }

@@ -211,13 +211,20 @@ pub(in super::super) fn beside<S: Sums>(rows: usize, left: usize) -> usize {
     1 << (S::ROOM / rows).min(left).min(8).ilog2()
 }
 
-/// sums (rows, panels, 16) += x (rows, depth) times panels, (depth, 16) each, one term after the other. The sums of two
-/// rows are `stride` lines apart. No more rows than [`Sums::ROWS`], and panels as [`beside`] says.
+/// sums (rows, `wide`, 16) += x (rows, depth) times panels, (depth, 16) each, one term after the other. The panels may
+/// come in pieces: first `wide` of them for the first terms, as many as they are deep, then `wide` for the next. The sums
+/// of two rows are `stride` lines apart. No more rows than [`Sums::ROWS`], and as wide as [`beside`] says.
 #[inline(always)]
-pub(in super::super) fn accumulate<S: Sums>(x: &[&[f32]], panels: &[&Panel], sums: &mut Panel, stride: usize) {
+pub(in super::super) fn accumulate<S: Sums>(
+    x: &[&[f32]],
+    panels: &[&Panel],
+    wide: usize,
+    sums: &mut Panel,
+    stride: usize,
+) {
     macro_rules! sizes {
         ($($rows:literal: $($panels:literal)*;)*) => {
-            match (x.len(), panels.len()) {
+            match (x.len(), wide) {
                 $($(($rows, $panels) => S::compiled(Tile::<$rows, $panels> { x, panels, sums, stride }),)*)*
                 (rows, panels) => unreachable!("a tile of {rows} rows and {panels} panels"),
             }
@@ -245,31 +252,35 @@ impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
         let Tile { x, panels, sums, stride } = self;
         assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
         // Loops rather than closures: all must be inlined, or sums would go through memory.
-        let depth = x[0].len();
-        let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
-        for i in 0..ROWS {
-            rows[i] = &x[i][..depth];
-        }
-        for j in 0..PANELS {
-            columns[j] = &panels[j][..depth];
-        }
         let mut running = [[S::of(&[0.0; LANES]); PANELS]; ROWS];
         for i in 0..ROWS {
             for j in 0..PANELS {
                 running[i][j] = S::of(&sums[i * stride + j]);
             }
         }
-        for k in 0..depth {
-            let mut weights = [S::of(&[0.0; LANES]); PANELS];
-            for j in 0..PANELS {
-                weights[j] = S::of(&columns[j][k]);
-                expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
-            }
+        let mut done = 0;
+        for panels in panels.chunks_exact(PANELS) {
+            let depth = panels[0].len();
+            let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
             for i in 0..ROWS {
+                rows[i] = &x[i][done..][..depth];
+            }
+            for j in 0..PANELS {
+                columns[j] = &panels[j][..depth];
+            }
+            for k in 0..depth {
+                let mut weights = [S::of(&[0.0; LANES]); PANELS];
                 for j in 0..PANELS {
-                    running[i][j] = running[i][j].fused(rows[i][k], weights[j]);
+                    weights[j] = S::of(&columns[j][k]);
+                    expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
+                }
+                for i in 0..ROWS {
+                    for j in 0..PANELS {
+                        running[i][j] = running[i][j].fused(rows[i][k], weights[j]);
+                    }
                 }
             }
+            done += depth;
         }
         for i in 0..ROWS {
             for j in 0..PANELS {
