@@ -288,7 +288,7 @@ fn step(model: &device::Model, sequences: usize) -> Result<(f64, Vec<f32>), Mode
         let row = |(row, own)| Row { token: token(row), position, prefix: &nothing, own };
         let rows: Vec<Row> = owns.iter().enumerate().map(row).collect();
         model.trunk(&rows, &mut cache, &mut work)?;
-        model.head(0, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
+        model.run_heads(0..1, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
         let logits = model.logits(&work)?;
         // Tokens leave the device, as in sampling: a step is over before the next begins.
         let draws: Vec<device::Draw> = (0..sequences).map(|row| device::Draw { row, key: [0, 0], position }).collect();

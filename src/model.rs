@@ -13,12 +13,12 @@ mod kernel;
 mod math;
 mod weights;
 
-use rayon::prelude::*;
+use std::ops::Range;
+
 use thiserror::Error;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use block::{Block, Rotary};
-use cache::Layer;
 pub use cache::{Cache, Span};
 pub use config::{CONFIG_FILES, Config, ConfigError, RopeScaling, find_folder};
 use kernel::Matrix;
@@ -150,7 +150,9 @@ pub struct Model {
 /// What a step computes in: kept from step to step, so that none allocates.
 pub struct Workspace {
     trunk: Vec<f32>,  // (rows, dim): what all heads read
-    desks: Vec<Desk>, // one for each head that runs beside others; the first for all else
+    hidden: Vec<f32>, // (heads, picked, dim): what they made of it
+    desk: Desk,
+    logits: Vec<f32>, // (heads · picked, vocab)
     threads: Threads,
 }
 
@@ -161,7 +163,6 @@ struct Desk {
     normed: Vec<f32>, // (rows, dim)
     wide: Vec<f32>,   // (rows, dim + 2 kv_dim) or (rows, 2 hidden)
     narrow: Vec<f32>, // (rows, dim) or (rows, hidden)
-    logits: Vec<f32>, // (rows, vocab)
     scratch: attention::Scratch,
 }
 
@@ -249,22 +250,15 @@ impl Model {
 
     /// A workspace for this model.
     pub fn workspace(&self, threads: Threads) -> Workspace {
-        Workspace { trunk: Vec::new(), desks: vec![Desk::default()], threads }
+        let empty = Vec::new;
+        Workspace { trunk: empty(), hidden: empty(), desk: Desk::default(), logits: empty(), threads }
     }
 
     /// Bytes that a workspace has after a step of `rows` rows, `picked` of them with logits.
     pub fn workspace_bytes(&self, rows: usize, picked: usize) -> usize {
         let &Config { dim, hidden_dim, vocab_size, .. } = &self.config;
         let wide = (2 * hidden_dim).max(dim + 2 * self.config.kv_dim());
-        let desk = |rows: usize, picked: usize| rows * (3 * dim + wide + hidden_dim.max(dim)) + picked * vocab_size;
-        let beside = rows.min(self.rows_beside());
-        let others = (self.heads() - 1).saturating_sub(1) * desk(beside, beside);
-        (rows * dim + desk(rows, picked) + others) * size_of::<f32>()
-    }
-
-    /// The most rows with which extra heads run side by side, a thread each; with more, all threads share each product.
-    fn rows_beside(&self) -> usize {
-        kernel::WORTH_SHARING / (2 * self.config.hidden_dim * self.config.dim)
+        (rows * (4 * dim + wide + hidden_dim.max(dim)) + picked * (dim + vocab_size)) * size_of::<f32>()
     }
 
     /// Embeds the rows' tokens and runs the blocks below the heads; the heads read the result in `work`. Keys and
@@ -274,8 +268,7 @@ impl Model {
     /// A token is outside the vocabulary.
     pub fn trunk(&self, rows: &[Row], cache: &mut Cache, work: &mut Workspace) -> Result<(), ModelError> {
         let &Config { dim, vocab_size, .. } = &self.config;
-        let Workspace { trunk, desks, threads } = work;
-        let desk = &mut desks[0];
+        let Workspace { trunk, desk, threads, .. } = work;
         desk.x.clear();
         for &Row { token, .. } in rows {
             let at = token as usize * dim;
@@ -289,73 +282,37 @@ impl Model {
         Ok(())
     }
 
-    /// Runs head 0 over the rows of the last [`trunk`](Self::trunk), and leaves the hidden states of the picked ones in
-    /// `work`.
-    pub fn next(&self, rows: &[Row], picked: Picked, cache: &mut Cache, work: &mut Workspace) {
-        let layer = &mut cache.layers()[self.config.trunk_len()];
-        self.head(0, rows, Picked::All, picked, layer, &work.trunk, &mut work.desks[0], work.threads);
-    }
-
-    /// Logits of the hidden states that the last [`next`](Self::next) left: (picked, vocab).
-    pub fn logits<'w>(&self, work: &'w mut Workspace) -> &'w [f32] {
-        self.logits_at(&mut work.desks[0], work.threads)
-    }
-
-    /// Runs the first `heads` of the extra heads over `rows`, of which the i-th is row `from[i]` of the last
-    /// [`trunk`](Self::trunk). Returns what `of` makes of each head's number and its logits of the picked rows, (picked,
-    /// vocab).
-    #[allow(clippy::too_many_arguments)]
-    pub fn extra<T: Send>(
+    /// Runs some heads, one after the other, over `rows`, of which the i-th is row `from[i]` of the last
+    /// [`trunk`](Self::trunk), and leaves the hidden states of the picked ones in `work`.
+    pub fn run_heads(
         &self,
-        heads: usize,
+        heads: Range<usize>,
         rows: &[Row],
         from: Picked,
         picked: Picked,
         cache: &mut Cache,
         work: &mut Workspace,
-        of: impl Fn(usize, &[f32]) -> T + Sync,
-    ) -> Vec<T> {
-        let Workspace { trunk, desks, threads } = work;
-        let one = |head: usize, layer: &mut Layer, desk: &mut Desk, threads: Threads| {
-            self.head(head, rows, from, picked, layer, trunk, desk, threads);
-            of(head, self.logits_at(desk, threads))
-        };
-        let layers = cache.layers()[self.config.trunk_len() + 1..].iter_mut().take(heads);
-        if *threads == Threads::One || rows.len() > self.rows_beside() {
-            return (1..).zip(layers).map(|(head, layer)| one(head, layer, &mut desks[0], *threads)).collect();
-        }
-        desks.resize_with(heads.max(desks.len()), Desk::default);
-        let places: Vec<_> = (1..).zip(layers).zip(desks).collect();
-        let places = places.into_par_iter().with_max_len(1);
-        places.map(|((head, layer), desk)| one(head, layer, desk, Threads::One)).collect()
-    }
-
-    /// Runs one head, and leaves the hidden states of the picked rows in `desk`.
-    #[allow(clippy::too_many_arguments)]
-    fn head(
-        &self,
-        head: usize,
-        rows: &[Row],
-        from: Picked,
-        picked: Picked,
-        layer: &mut Layer,
-        trunk: &[f32],
-        desk: &mut Desk,
-        threads: Threads,
     ) {
         let dim = self.config.dim;
-        desk.x.clear();
-        for i in 0..rows.len() {
-            desk.x.extend_from_slice(&trunk[from.row(i) * dim..][..dim]);
+        let Workspace { trunk, hidden, desk, threads, .. } = work;
+        hidden.clear();
+        for head in heads {
+            desk.x.clear();
+            for i in 0..rows.len() {
+                desk.x.extend_from_slice(&trunk[from.row(i) * dim..][..dim]);
+            }
+            let at = self.config.trunk_len() + head;
+            let layer = &mut cache.layers()[at];
+            self.blocks[at].forward(rows, picked, layer, &self.config, &self.rotary, desk, *threads);
+            hidden.extend_from_slice(&desk.x);
         }
-        let block = &self.blocks[self.config.trunk_len() + head];
-        block.forward(rows, picked, layer, &self.config, &self.rotary, desk, threads);
     }
 
-    fn logits_at<'d>(&self, desk: &'d mut Desk, threads: Threads) -> &'d [f32] {
-        math::rms_norm(&desk.x, &self.norm, self.config.norm_eps, &mut desk.normed);
-        self.output.multiply(&desk.normed, &mut desk.logits, threads);
-        &desk.logits
+    /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left: (heads · picked, vocab).
+    pub fn logits<'w>(&self, work: &'w mut Workspace) -> &'w [f32] {
+        math::rms_norm(&work.hidden, &self.norm, self.config.norm_eps, &mut work.desk.normed);
+        self.output.multiply(&work.desk.normed, &mut work.logits, work.threads);
+        &work.logits
     }
 
     /// Every loaded head's logits of every position of one sequence: (heads, positions, vocab).
@@ -375,12 +332,11 @@ impl Model {
                 .map(|(i, &token)| Row { token, position: piece * MAX_ROWS + i, prefix: &prefix, own: &own })
                 .collect();
             self.trunk(&rows, &mut cache, &mut work)?;
-            self.next(&rows, Picked::All, &mut cache, &mut work);
-            logits[0].extend_from_slice(self.logits(&mut work));
-            let extra = self.heads() - 1;
-            let all = Picked::All;
-            let extra = self.extra(extra, &rows, all, all, &mut cache, &mut work, |_, logits| logits.to_vec());
-            logits[1..].iter_mut().zip(extra).for_each(|(logits, extra)| logits.extend(extra));
+            self.run_heads(0..self.heads(), &rows, Picked::All, Picked::All, &mut cache, &mut work);
+            let size = rows.len() * self.config.vocab_size;
+            for (all, piece) in logits.iter_mut().zip(self.logits(&mut work).chunks_exact(size)) {
+                all.extend_from_slice(piece);
+            }
         }
         Ok(logits)
     }

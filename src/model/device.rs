@@ -18,6 +18,7 @@ mod metal;
 mod ops;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -360,12 +361,33 @@ impl Model {
         Ok(())
     }
 
-    /// Runs head `head` over `rows`, of which the i-th is row `from[i]` of the last [`trunk`](Self::trunk), and keeps
-    /// the hidden states of the picked ones.
+    /// Runs some heads, one after the other, over `rows`, of which the i-th is row `from[i]` of the last
+    /// [`trunk`](Self::trunk), and keeps the hidden states of the picked ones.
     ///
     /// # Errors
     /// The device fails.
-    pub fn head(
+    pub fn run_heads(
+        &self,
+        heads: Range<usize>,
+        rows: &[Row],
+        from: Picked,
+        picked: Picked,
+        cache: &mut Cache,
+        work: &mut Workspace,
+    ) -> Result<(), ModelError> {
+        let (several, mut parts) = (heads.len() > 1, Vec::new());
+        for head in heads {
+            for x in self.run_head(head, rows, from, picked, cache, work)? {
+                // The next head's recording leaves its result in the same place.
+                parts.push(if several { x.force_contiguous()? } else { x });
+            }
+        }
+        work.x = if parts.is_empty() { None } else { Some(join(parts)?) };
+        Ok(())
+    }
+
+    /// The hidden states of the picked rows, in pieces.
+    fn run_head(
         &self,
         head: usize,
         rows: &[Row],
@@ -373,7 +395,7 @@ impl Model {
         picked: Picked,
         cache: &mut Cache,
         work: &mut Workspace,
-    ) -> Result<(), ModelError> {
+    ) -> Result<Vec<Tensor>, ModelError> {
         let Some(trunk) = work.trunk.clone() else { return Err(ModelError::Device("no trunk was run".to_owned())) };
         cache.check()?;
         let picked: Vec<usize> = (0..picked.len(rows.len())).map(|i| picked.row(i)).collect();
@@ -398,11 +420,10 @@ impl Model {
             let x = self.run(recorded.then_some(segment), inputs, cache, work, &step)?;
             parts.push(x.narrow(0, 0, picked.len())?);
         }
-        work.x = if parts.is_empty() { None } else { Some(join(parts)?) };
-        Ok(())
+        Ok(parts)
     }
 
-    /// Logits of the hidden states that the last [`head`](Self::head) left: (picked, vocab).
+    /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left: (heads · picked, vocab).
     ///
     /// # Errors
     /// The device fails.
@@ -478,7 +499,7 @@ impl Model {
         let rows: Vec<Row> = ids.iter().enumerate().map(row).collect();
         self.trunk(&rows, &mut cache, &mut work)?;
         let of_head = |head| {
-            self.head(head, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
+            self.run_heads(head..head + 1, &rows, Picked::All, Picked::All, &mut cache, &mut work)?;
             self.fetch(&self.logits(&work)?)
         };
         (0..self.heads()).map(of_head).collect()

@@ -52,7 +52,7 @@ const PANEL: usize = LANES;
 /// Terms of a sum before it is added to the result: as much of a panel as stays in the first cache.
 const PIECE: usize = 512;
 /// Multiplications below which threads cost more than they bring.
-pub(super) const WORTH_SHARING: usize = 1 << 20;
+const WORTH_SHARING: usize = 1 << 20;
 
 /// Who computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

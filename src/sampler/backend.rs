@@ -1,5 +1,7 @@
 //! What the engine asks of a model, wherever it runs.
 
+use std::ops::Range;
+
 use super::Sampling;
 use super::noise::Noise;
 use super::nucleus::{self, NotFinite};
@@ -56,36 +58,20 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// A token is outside the vocabulary; the device fails.
     fn trunk(&self, rows: &[Row], cache: &mut Self::Cache, work: &mut Self::Work) -> Result<(), ModelError>;
-    /// See [`model::Model::next`].
+    /// See [`model::Model::run_heads`].
     ///
     /// # Errors
     /// The device fails.
-    fn next(
+    fn run_heads(
         &self,
-        rows: &[Row],
-        picked: Picked,
-        cache: &mut Self::Cache,
-        work: &mut Self::Work,
-    ) -> Result<(), ModelError>;
-    /// Runs the first `heads` of the extra heads over `rows`, of which the i-th is row `from[i]` of the last trunk. Returns
-    /// what each draws from the picked rows, where its logits are numbers: `draws`, each as many positions further as there
-    /// are heads before.
-    ///
-    /// # Errors
-    /// The device fails.
-    #[allow(clippy::too_many_arguments)]
-    fn extra(
-        &self,
-        heads: usize,
+        heads: Range<usize>,
         rows: &[Row],
         from: Picked,
         picked: Picked,
         cache: &mut Self::Cache,
         work: &mut Self::Work,
-        draws: &[Draw],
-        sampling: Sampling,
-    ) -> Result<Vec<Vec<Option<u32>>>, ModelError>;
-    /// Logits of the picked rows of the last [`next`](Self::next). `wanted` are the draws that may follow, the i-th from row i.
+    ) -> Result<(), ModelError>;
+    /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left. `wanted` are the draws that may follow, the i-th from row i.
     ///
     /// # Errors
     /// The device fails.
@@ -114,13 +100,6 @@ pub struct Draw {
     pub noise: Noise,
     /// The token's position.
     pub position: usize,
-}
-
-impl Draw {
-    /// The draw by an extra head: of the token that is as many positions further as there are heads before.
-    fn by(self, head: usize) -> Draw {
-        Draw { position: self.position + head - 1, ..self }
-    }
 }
 
 /// Logits of a step's picked rows.
@@ -227,33 +206,17 @@ impl Backend for model::Model {
         self.trunk(rows, cache, work)
     }
 
-    fn next(
+    fn run_heads(
         &self,
-        rows: &[Row],
-        picked: Picked,
-        cache: &mut model::Cache,
-        work: &mut model::Workspace,
-    ) -> Result<(), ModelError> {
-        self.next(rows, picked, cache, work);
-        Ok(())
-    }
-
-    fn extra(
-        &self,
-        heads: usize,
+        heads: Range<usize>,
         rows: &[Row],
         from: Picked,
         picked: Picked,
         cache: &mut model::Cache,
         work: &mut model::Workspace,
-        draws: &[Draw],
-        sampling: Sampling,
-    ) -> Result<Vec<Vec<Option<u32>>>, ModelError> {
-        let vocab = self.config().vocab_size;
-        Ok(self.extra(heads, rows, from, picked, cache, work, |head, logits| {
-            let logits = Host { logits, vocab };
-            draws.iter().map(|draw| logits.draw(draw.by(head), sampling).ok()).collect()
-        }))
+    ) -> Result<(), ModelError> {
+        self.run_heads(heads, rows, from, picked, cache, work);
+        Ok(())
     }
 
     fn logits<'w>(&'w self, work: &'w mut model::Workspace, _: &[Draw], _: Sampling) -> Result<Host<'w>, ModelError> {
@@ -373,37 +336,16 @@ impl Backend for device::Model {
         self.trunk(rows, cache, work)
     }
 
-    fn next(
+    fn run_heads(
         &self,
-        rows: &[Row],
-        picked: Picked,
-        cache: &mut device::Cache,
-        work: &mut device::Workspace,
-    ) -> Result<(), ModelError> {
-        self.head(0, rows, Picked::All, picked, cache, work)
-    }
-
-    fn extra(
-        &self,
-        heads: usize,
+        heads: Range<usize>,
         rows: &[Row],
         from: Picked,
         picked: Picked,
         cache: &mut device::Cache,
         work: &mut device::Workspace,
-        draws: &[Draw],
-        sampling: Sampling,
-    ) -> Result<Vec<Vec<Option<u32>>>, ModelError> {
-        let of_head = |head| {
-            self.head(head, rows, from, picked, cache, work)?;
-            if draws.is_empty() {
-                return Ok(Vec::new());
-            }
-            let draws: Vec<Draw> = draws.iter().map(|draw| draw.by(head)).collect();
-            let logits = Remote::new(self, self.logits(work)?, &draws, sampling)?;
-            Ok(draws.iter().map(|&draw| logits.draw(draw, sampling).ok()).collect())
-        };
-        (1..=heads).map(of_head).collect()
+    ) -> Result<(), ModelError> {
+        self.run_heads(heads, rows, from, picked, cache, work)
     }
 
     fn logits<'w>(

@@ -218,7 +218,7 @@ impl<'e, B: Backend> Lane<'e, B> {
         }
 
         model.trunk(&rows, &mut self.cache, &mut self.work)?;
-        model.next(&rows, Picked::These(&picked), &mut self.cache, &mut self.work)?;
+        model.run_heads(0..1, &rows, Picked::All, Picked::These(&picked), &mut self.cache, &mut self.work)?;
         let prompt_rows = rows.len() - count;
         drop(rows);
 
@@ -287,7 +287,7 @@ impl<'e, B: Backend> Lane<'e, B> {
     ) -> Result<(), SamplerError> {
         let nothing = Span::default();
         let (mut rows, mut from, mut picked): (Vec<Row>, Vec<usize>, Vec<usize>) = Default::default();
-        let (mut drafting, mut draws) = (Vec::new(), Vec::new());
+        let mut drafting = Vec::new();
         for (i, (sequence, &first)) in active.iter().zip(firsts).enumerate() {
             if ahead == 0 || !matches!(sequence.outcome, Ok(None)) {
                 continue;
@@ -299,7 +299,6 @@ impl<'e, B: Backend> Lane<'e, B> {
                 rows.push(Row { token: sequence.tokens[at], position: prefix.len() + at, prefix, own });
             }
             picked.push(rows.len() - 1);
-            draws.push(sequence.draw(drafting.len(), 0));
             drafting.push(i);
         }
         if let Some(opening) = filling {
@@ -310,10 +309,22 @@ impl<'e, B: Backend> Lane<'e, B> {
                 rows.push(Row { token: opening.work.ids[position], position, prefix: &nothing, own: &opening.span });
             }
         }
-        let heads = if prompt_rows > 0 { self.model.heads() - 1 } else { ahead };
+        let heads = if prompt_rows > 0 { self.model.heads() } else { 1 + ahead };
         let (from, picked) = (Picked::These(&from), Picked::These(&picked));
-        let (cache, work, sampling) = (&mut self.cache, &mut self.work, self.engine.sampling);
-        let drafts = self.model.extra(heads, &rows, from, picked, cache, work, &draws, sampling)?;
+        self.model.run_heads(1..heads, &rows, from, picked, &mut self.cache, &mut self.work)?;
+        if drafting.is_empty() {
+            return Ok(());
+        }
+        let count = drafting.len();
+        let draw = |row: usize| active[drafting[row % count]].draw(row, row / count);
+        let draws: Vec<Draw> = (0..(heads - 1) * count).map(draw).collect();
+        let sampling = self.engine.sampling;
+        let logits = self.model.logits(&mut self.work, &draws, sampling)?;
+        let draw = |&draw: &Draw| logits.draw(draw, sampling).ok();
+        let drafts: Vec<Option<u32>> = match self.threads {
+            Threads::All => draws.par_iter().map(draw).collect(),
+            Threads::One => draws.iter().map(draw).collect(),
+        };
         let context = self.model.config().max_seq_len;
         for (at, &i) in drafting.iter().enumerate() {
             let sequence = &mut active[i];
@@ -322,7 +333,7 @@ impl<'e, B: Backend> Lane<'e, B> {
             let room = (sampling.max_tokens - sequence.tokens.len()).min(context - sequence.position());
             let most = ahead.min(room.saturating_sub(1));
             sequence.drafts.clear();
-            sequence.drafts.extend(drafts.iter().map_while(|drafts| drafts[at]).take(most));
+            sequence.drafts.extend(drafts[at..].iter().step_by(count).map_while(|&draft| draft).take(most));
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ pub(crate) fn greedy(model: &Model, prompt: &[u32], tokens: usize) -> Vec<u32> {
         let row = |position: usize| Row { token: ids[position], position, prefix: &prefix, own: &own };
         let rows: Vec<Row> = (fed..ids.len()).map(row).collect();
         model.trunk(&rows, &mut cache, &mut work).unwrap();
-        model.next(&rows, Picked::These(&[rows.len() - 1]), &mut cache, &mut work);
+        model.run_heads(0..1, &rows, Picked::All, Picked::These(&[rows.len() - 1]), &mut cache, &mut work);
         let logits = model.logits(&mut work);
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
         fed = ids.len();
