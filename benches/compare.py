@@ -10,8 +10,8 @@ For each model it prints tokens per second of
     generate    transformers' `generate` with its key-value cache, all 20 sequences in one batch
     passk       the engine at 20 and 64 sequences, plain; and at one sequence, plain and speculative
 
-the ratios between them, and the share of PyTorch's matrix rate (64 rows, the model's own shapes) that the engine
-reaches at 64 sequences. The prompt is as long as HumanEval's are in the mean; every completion has exactly the
+the ratios between them, and the share of the matrix rate that the engine reaches at 64 sequences: PyTorch's or
+NumPy's, whichever is higher, over 64 rows and the model's own shapes. The prompt is as long as HumanEval's are in the mean; every completion has exactly the
 length that is printed. A virtual environment with PyTorch and transformers is made on the first run, under
 ~/.cache/passk-venvs/generate.
 """
@@ -142,20 +142,25 @@ def generate(model, prompt, sequences: int, tokens: int) -> float:
     return sequences * tokens / (time.perf_counter() - begun)
 
 
-def matrix_rate(model) -> float:
-    """PyTorch's rate over the model's own products at 64 rows, in multiplications and additions a second."""
+def matrix_rate(model) -> tuple[float, str]:
+    """The rate over the model's own products at 64 rows, in multiplications and additions a second, and whose it is."""
     import torch
 
-    weights = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    weights = [m.weight.detach() for m in model.modules() if isinstance(m, torch.nn.Linear)]
     inputs = {w.shape[1]: torch.randn(64, w.shape[1]) for w in weights}
-    best = float("inf")
-    with torch.no_grad():
+    ways = {
+        "PyTorch": lambda w: torch.nn.functional.linear(inputs[w.shape[1]], w),
+        "NumPy": lambda w: inputs[w.shape[1]].numpy() @ w.numpy().T,
+    }
+    best = {}
+    for name, multiply in ways.items():
         for _ in range(4):
             begun = time.perf_counter()
             for weight in weights:
-                torch.nn.functional.linear(inputs[weight.shape[1]], weight)
-            best = min(best, time.perf_counter() - begun)
-    return 2 * 64 * sum(w.numel() for w in weights) / best
+                multiply(weight)
+            best[name] = min(best.get(name, float("inf")), time.perf_counter() - begun)
+    name = min(best, key=best.get)
+    return 2 * 64 * sum(w.numel() for w in weights) / best[name], name
 
 
 def engine(checkpoint: Path, folder: Path, length: int, ways: list[str]) -> dict:
@@ -179,7 +184,7 @@ def compare(name: str, checkpoint: Path, folder: Path, length: int, naive_length
     slow = naive(model, prompt, naive_length)
     generate(model, prompt, 20, 4)
     theirs = generate(model, prompt, 20, length)
-    rate = matrix_rate(model)
+    rate, whose = matrix_rate(model)
     weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     speed = {way: line["tokens_per_second"] for way, line in ours.items()}
     print(f"\n{name}: {weights / 1e6:.1f} M weights in products, prompt of {len(ids)} tokens, {torch.get_num_threads()} threads")
@@ -193,7 +198,7 @@ def compare(name: str, checkpoint: Path, folder: Path, length: int, naive_length
         print(f"  speculative is {speed['speculative:1'] / speed['plain:1']:.2f} x plain at one sequence, "
               f"{line['tokens_per_forward']:.2f} tokens a forward, heads held {line['head_acceptance']}")  # fmt: skip
     share = speed["plain:64"] * 2 * weights / rate
-    print(f"  matrix rate {rate / 1e9:.0f} GFLOP/s at 64 rows; the engine's 64 sequences reach {share:.2f} of it")
+    print(f"  matrix rate {rate / 1e9:.0f} GFLOP/s at 64 rows ({whose}'s); the engine's 64 sequences reach {share:.2f} of it")
     print(f"  64 sequences cost {speed['plain:16'] / speed['plain:64']:.2f} of 16's time a token; "
           f"n = 200 takes {10 * speed['plain:20'] / speed['plain:200']:.2f} times n = 20")  # fmt: skip
 
