@@ -247,7 +247,8 @@ impl<'e, B: Backend> Lane<'e, B> {
             }
         }
         let taken: usize = active.iter().map(|sequence| sequence.taken).sum();
-        if ahead > 0 {
+        // What a model's heads are worth is told of those steps alone in which all of them drafted.
+        if ahead > 0 && ahead + 1 == model.heads() {
             for sequence in active.iter() {
                 self.speculation.note(sequence.drafts.len(), sequence.taken);
             }

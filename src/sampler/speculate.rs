@@ -27,7 +27,7 @@ impl Decode {
     }
 }
 
-/// How well the extra heads' drafts fared.
+/// How well the extra heads' drafts fared, in steps in which all of them drafted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Speculation {
     /// Forwards of a sequence that speculated.
