@@ -81,6 +81,7 @@ const SOURCES: &[&str] = &[
     include_str!("sampler/noise.rs"),
     include_str!("sampler/nucleus.rs"),
     include_str!("sampler/saved.rs"),
+    include_str!("sampler/sequence.rs"),
     include_str!("sampler/speculate.rs"),
     include_str!("sampler/stop.rs"),
     include_str!("tokenizer.rs"),

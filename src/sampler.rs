@@ -9,6 +9,7 @@ mod lane;
 pub mod noise;
 pub mod nucleus;
 pub mod saved;
+mod sequence;
 mod speculate;
 mod stop;
 
