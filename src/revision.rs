@@ -64,6 +64,7 @@ const SOURCES: &[&str] = &[
     include_str!("model/device/graphs.rs"),
     include_str!("model/device/kernels.cu"),
     include_str!("model/device/launch.rs"),
+    include_str!("model/device/load.rs"),
     include_str!("model/device/metal.rs"),
     include_str!("model/device/ops.rs"),
     include_str!("model/kernel.rs"),

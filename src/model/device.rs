@@ -14,6 +14,7 @@ mod cuda;
 mod graphs;
 #[cfg(feature = "cuda")]
 mod launch;
+mod load;
 mod metal;
 mod ops;
 
@@ -103,13 +104,9 @@ impl Model {
         dtype: DType,
     ) -> Result<Model, ModelError> {
         checkpoint.expect(&config.tensors())?;
-        Model::build(config, heads, device, dtype, &|name, _, device| {
-            let values = checkpoint.read_f32(name)?;
-            if !values.iter().all(|value| value.is_finite()) {
-                return Err(ModelError::NotFinite(name.to_owned()));
-            }
-            let count = values.len();
-            Ok(Tensor::from_vec(values, count, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+        Model::build(config, heads, device, dtype, &|name, shape, device| {
+            let (width, count) = (shape[1..].iter().product(), shape.iter().product());
+            load::weight(checkpoint, name, width, count, dtype, device)
         })
     }
 
