@@ -9,7 +9,9 @@
 //! this model's shapes on this device ([`Model::load`] tries them); a step is padded up to the next of them. On CUDA
 //! steps of few rows are recorded and replayed.
 
+mod cache;
 mod composed;
+mod counts;
 mod cuda;
 mod graphs;
 #[cfg(feature = "cuda")]
@@ -17,25 +19,24 @@ mod launch;
 mod load;
 mod metal;
 mod ops;
+mod plan;
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::cache::{Blocks, Span};
+use super::cache::Span;
 use super::config::Config;
 use super::{Heads, ModelError, Picked, Row, random_values};
 use crate::checkpoint::Checkpoint;
+pub use cache::Cache;
+use counts::{Counts, MAX_ROWS};
 pub use cuda::{BUILT, Dtype, count, kind, open};
 pub use graphs::Replays;
 use graphs::{Graphs, Made, Recorder, Replaying, Segment};
 pub use metal::{METAL, METAL_BUILT, open_metal};
-use ops::{BLOCK, Given, Inputs, NONE, Ops, Places, Plan, Way, multiply};
-
-/// Row counts that are tried, rising: the last is the most rows of a step.
-const COUNTS: [usize; 7] = [16, 64, 128, 256, 512, 1024, MAX_ROWS];
-const MAX_ROWS: usize = 2048;
+use ops::{BLOCK, Given, Inputs, Ops, Plan, Way, multiply};
+use plan::plan;
 
 /// Weights of one model on a device.
 pub struct Model {
@@ -47,7 +48,7 @@ pub struct Model {
     norm: Tensor,       // (dim), f32
     output: Tensor,     // (vocab, dim)
     ops: Ops,
-    counts: Vec<usize>,
+    counts: Counts,
     bytes: usize,
     replays: Replaying,
 }
@@ -59,13 +60,6 @@ struct Block {
     ffn_norm: Tensor,       // (dim), f32
     gate_up: Tensor,        // (2 hidden, dim)
     down: Tensor,           // (dim, hidden)
-}
-
-/// Keys and values: for each layer (2, slots, kv_dim).
-pub struct Cache {
-    blocks: Blocks,
-    limit: usize, // blocks that there are
-    layers: Vec<Tensor>,
 }
 
 /// What the last step left on the device.
@@ -185,22 +179,25 @@ impl Model {
                 _ => None,
             },
         };
-        let mut model = Model {
-            embeddings: matrix(&[("tok_embeddings", vocab_size)], "", dim)?,
-            output: matrix(&[("output", vocab_size)], "", dim)?,
+        let embeddings = matrix(&[("tok_embeddings", vocab_size)], "", dim)?;
+        let output = matrix(&[("output", vocab_size)], "", dim)?;
+        let matrices = || {
+            let of_blocks = blocks.iter().flat_map(|block| [&block.qkv, &block.out, &block.gate_up, &block.down]);
+            of_blocks.chain([&embeddings, &output])
+        };
+        Ok(Model {
+            bytes: matrices().map(|matrix| matrix.elem_count() * dtype.size_in_bytes()).sum(),
+            counts: Counts::equal(matrices(), dtype, &device)?,
             norm: vector("norm")?,
+            embeddings,
+            output,
             blocks,
             ops,
-            counts: Vec::new(),
-            bytes: 0,
             replays: Replaying::new(device.is_cuda()),
             device,
             dtype,
             config,
-        };
-        model.bytes = model.matrices().map(|m| m.elem_count() * dtype.size_in_bytes()).sum();
-        model.counts = model.equal_counts()?;
-        Ok(model)
+        })
     }
 
     /// The same model, computed by candle's own operations, as on devices that we have no kernels for.
@@ -219,55 +216,6 @@ impl Model {
     /// What became of replaying.
     pub fn replays(&self) -> Replays {
         self.replays.so_far()
-    }
-
-    fn matrices(&self) -> impl Iterator<Item = &Tensor> {
-        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.out, &block.gate_up, &block.down]);
-        blocks.chain([&self.embeddings, &self.output])
-    }
-
-    /// The row counts whose products are the same bits as those of the largest, wherever a row stands. The largest
-    /// must hold against itself with its rows in another order.
-    fn equal_counts(&self) -> Result<Vec<usize>, ModelError> {
-        let largest = MAX_ROWS;
-        let mut equal = COUNTS.to_vec();
-        let mut tried = std::collections::HashSet::new();
-        for weight in self.matrices() {
-            if !tried.insert(weight.dims().to_vec()) {
-                continue;
-            }
-            let width = weight.dim(1)?;
-            let x: Vec<f32> = (0..largest * width).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
-            let x = Tensor::from_vec(x, (largest, width), &self.device)?.to_dtype(self.dtype)?;
-            let bits = |x: &Tensor| -> Result<Vec<f32>, ModelError> {
-                Ok(multiply(x, weight)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
-            };
-            let out = weight.dim(0)?;
-            let all = bits(&x)?;
-            let half = largest / 2;
-            let turned = Tensor::cat(&[x.narrow(0, half, half)?, x.narrow(0, 0, half)?], 0)?;
-            let turned = bits(&turned)?;
-            if turned[..half * out] != all[half * out..] || turned[half * out..] != all[..half * out] {
-                return Err(ModelError::Device(
-                    "its matrix products depend on where a row stands, so that samples would not be reproducible"
-                        .to_owned(),
-                ));
-            }
-            let mut kept = Vec::new();
-            for count in equal {
-                let part = bits(&x.narrow(0, largest - count, count)?.contiguous()?)?;
-                if part[..] == all[(largest - count) * out..] {
-                    kept.push(count);
-                }
-            }
-            equal = kept;
-        }
-        Ok(equal)
-    }
-
-    /// The next row count that holds.
-    fn padded(&self, rows: usize) -> usize {
-        self.counts.iter().copied().find(|&count| count >= rows).unwrap_or(MAX_ROWS)
     }
 
     /// The model's shape.
@@ -314,7 +262,7 @@ impl Model {
             true => of_rows(graphs::MOST_ROWS) + Graphs::bytes(dim, self.most_numbers()),
             false => 0,
         };
-        of_rows(self.padded(rows)) + self.padded(picked) * vocab_size * size + recorded
+        of_rows(self.counts.padded(rows)) + self.counts.padded(picked) * vocab_size * size + recorded
     }
 
     /// A cache of `bytes`.
@@ -323,10 +271,7 @@ impl Model {
     /// The device is full.
     pub fn cache(&self, bytes: usize) -> Result<Cache, ModelError> {
         let blocks = bytes.div_ceil(self.cache_bytes(1));
-        let shape = (2, blocks * BLOCK, self.config.kv_dim());
-        let layer = |_| Tensor::zeros(shape, self.dtype, &self.device);
-        let layers = (0..self.blocks.len()).map(layer).collect::<Result<_, _>>()?;
-        Ok(Cache { blocks: Blocks::limited(blocks), limit: blocks, layers })
+        Cache::new(self.blocks.len(), blocks, self.config.kv_dim(), self.dtype, &self.device)
     }
 
     /// Embeds the rows' tokens and runs the blocks below the heads. Keys and values go into the cache.
@@ -341,8 +286,9 @@ impl Model {
         cache.check()?;
         let mut parts = Vec::new();
         for rows in rows.chunks(self.max_rows()) {
-            let (numbers, places) = self.plan(rows, Picked::All);
-            let inputs = Inputs { ids: self.numbers(rows.iter().map(|row| row.token)), chosen: None, numbers, places };
+            let (numbers, places) = plan(rows, Picked::All, &self.counts);
+            let inputs =
+                Inputs { ids: self.counts.pad(rows.iter().map(|row| row.token)), chosen: None, numbers, places };
             let segment = Segment::Trunk { rows: inputs.ids.len() };
             let step = |given: &Given| {
                 let mut x = self.embeddings.index_select(&given.ids, 0)?.to_dtype(DType::F32)?;
@@ -402,9 +348,9 @@ impl Model {
             let first = piece * self.max_rows();
             let here = |&&row: &&usize| (first..first + rows.len()).contains(&row);
             let picked: Vec<usize> = picked.iter().filter(here).map(|row| row - first).collect();
-            let (numbers, places) = self.plan(rows, Picked::These(&picked));
-            let ids = self.numbers((first..first + rows.len()).map(|i| from.row(i) as u32));
-            let chosen = self.numbers(picked.iter().map(|&row| row as u32));
+            let (numbers, places) = plan(rows, Picked::These(&picked), &self.counts);
+            let ids = self.counts.pad((first..first + rows.len()).map(|i| from.row(i) as u32));
+            let chosen = self.counts.pad(picked.iter().map(|&row| row as u32));
             let segment = Segment::Head { head, rows: ids.len(), picked: chosen.len() };
             let inputs = Inputs { ids, chosen: Some(chosen), numbers, places };
             if picked.is_empty() {
@@ -430,7 +376,7 @@ impl Model {
         let count = x.dim(0)?;
         for first in (0..count).step_by(self.max_rows()) {
             let len = self.max_rows().min(count - first);
-            let rows = self.numbers((first..first + len).map(|row| row as u32));
+            let rows = self.counts.pad((first..first + len).map(|row| row as u32));
             let x = x.index_select(&Tensor::new(rows, &self.device)?, 0)?;
             parts.push(multiply(&self.ops.norm(&x, &self.norm)?, &self.output)?.narrow(0, 0, len)?);
         }
@@ -461,7 +407,7 @@ impl Model {
             let numbers = Tensor::from_vec(numbers, draws.len() * 4, &self.device)?;
             let op = ops::DrawTokens { ops: &self.ops, temperature, top_p };
             let tokens = logits.0.apply_op2_no_bwd(&numbers, &op)?.to_vec1::<u32>()?;
-            return Ok(Some(tokens.into_iter().map(|token| (token != NONE).then_some(token)).collect()));
+            return Ok(Some(tokens.into_iter().map(|token| (token != ops::NONE).then_some(token)).collect()));
         }
         let _ = (logits, draws, temperature, top_p);
         Ok(None)
@@ -552,47 +498,6 @@ impl Model {
         }
     }
 
-    /// Numbers padded with zeros to a count of rows that holds.
-    fn numbers(&self, numbers: impl Iterator<Item = u32>) -> Vec<u32> {
-        let mut numbers: Vec<u32> = numbers.collect();
-        numbers.resize(self.padded(numbers.len()), 0);
-        numbers
-    }
-
-    /// The numbers that go along with a forward; see [`Places`].
-    fn plan(&self, rows: &[Row], picked: Picked) -> (Vec<u32>, Places) {
-        let (count, picks) = (self.padded(rows.len()), picked.len(rows.len()));
-        let mut plan = Vec::with_capacity(2 * count + 6 * self.padded(picks));
-        for row in rows {
-            plan.extend([row.position as u32, row.own.slot(row.position - row.prefix.len()) as u32]);
-        }
-        plan.resize(2 * count, NONE);
-        let queries = plan.len();
-        let mut blocks: Vec<u32> = Vec::new();
-        let mut begins: HashMap<usize, u32> = HashMap::new();
-        let mut begin = |span: &Span| {
-            *begins.entry(std::ptr::from_ref(span).addr()).or_insert_with(|| {
-                blocks.extend(span.blocks().iter().map(|&block| block as u32));
-                (blocks.len() - span.blocks().len()) as u32
-            })
-        };
-        for i in 0..picks {
-            let row = &rows[picked.row(i)];
-            let own = row.position + 1 - row.prefix.len();
-            let (prefix, len) = (begin(row.prefix), row.prefix.len() as u32);
-            plan.extend([picked.row(i) as u32, prefix, len, begin(row.own), own as u32]);
-        }
-        plan.resize(queries + 5 * self.padded(picks), NONE);
-        let order = plan.len();
-        let mut together: Vec<usize> = (0..picks).collect();
-        together.sort_by_key(|&i| std::ptr::from_ref(rows[picked.row(i)].prefix).addr());
-        plan.extend(together.into_iter().map(|i| i as u32));
-        plan.extend(picks as u32..self.padded(picks) as u32);
-        let places = Places { queries, order, blocks: plan.len(), picked: self.padded(picks) };
-        plan.extend(blocks);
-        (plan, places)
-    }
-
     /// The first part of a block: x (rows, dim), f32 → (rows, dim + 2 kv_dim). Keys and values go into the cache.
     fn remember(&self, layer: usize, x: &Tensor, plan: &Plan, cache: &Cache) -> candle_core::Result<Tensor> {
         let block = &self.blocks[layer];
@@ -622,31 +527,5 @@ fn join(mut parts: Vec<Tensor>) -> Result<Tensor, ModelError> {
     match parts.len() {
         1 => Ok(parts.swap_remove(0)),
         _ => Ok(Tensor::cat(&parts, 0)?),
-    }
-}
-
-impl Cache {
-    /// That no slot is written which does not exist.
-    fn check(&self) -> Result<(), ModelError> {
-        if self.blocks.made() > self.limit { Err(ModelError::OutOfMemory) } else { Ok(()) }
-    }
-
-    fn slots(&self) -> usize {
-        self.limit * BLOCK
-    }
-
-    /// Makes room for `more` further positions at the end of `span`.
-    pub fn grow(&mut self, span: &mut Span, more: usize) {
-        self.blocks.grow(span, more);
-    }
-
-    /// Takes back a span's blocks.
-    pub fn release(&mut self, span: Span) {
-        self.blocks.release(span);
-    }
-
-    /// Bytes allocated.
-    pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|layer| layer.elem_count() * layer.dtype().size_in_bytes()).sum()
     }
 }
