@@ -71,7 +71,8 @@ pub trait Backend: Send + Sync {
         cache: &mut Self::Cache,
         work: &mut Self::Work,
     ) -> Result<(), ModelError>;
-    /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left. `wanted` are the draws that may follow, the i-th from row i.
+    /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left. `wanted` are the draws that may
+    /// follow, the i-th from row i.
     ///
     /// # Errors
     /// The device fails.

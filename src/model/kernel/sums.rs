@@ -103,6 +103,8 @@ use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+    // Neither the instructions' own ways from and to memory nor bytemuck's: in a debug build those check each copy, and
+    // these leave the registers.
     use std::mem::transmute;
 
     use super::{LANES, Sums, Work};
@@ -136,7 +138,7 @@ mod x86 {
 
         #[inline(always)]
         fn fused(self, factor: f32, weights: Self) -> Self {
-            // SAFETY: as above.
+            // SAFETY: only functions that are compiled for AVX2 and FMA use this type.
             #[allow(unsafe_code)]
             unsafe {
                 let factor = _mm256_set1_ps(factor);
@@ -150,7 +152,7 @@ mod x86 {
             fn wide(work: impl Work) {
                 work.run::<Avx2>();
             }
-            // SAFETY: as above.
+            // SAFETY: the machine has what it takes, as the trait asks.
             #[allow(unsafe_code)]
             unsafe {
                 wide(work)
@@ -164,7 +166,7 @@ mod x86 {
 
         #[inline(always)]
         fn of(values: &[f32; LANES]) -> Self {
-            // SAFETY: as above.
+            // SAFETY: both are sixteen numbers.
             #[allow(unsafe_code)]
             unsafe {
                 transmute::<[f32; LANES], Avx512>(*values)
@@ -182,7 +184,7 @@ mod x86 {
 
         #[inline(always)]
         fn fused(self, factor: f32, weights: Self) -> Self {
-            // SAFETY: as above.
+            // SAFETY: only functions that are compiled for AVX-512 use this type.
             #[allow(unsafe_code)]
             unsafe {
                 _mm512_fmadd_ps(_mm512_set1_ps(factor), weights, self)
@@ -195,7 +197,7 @@ mod x86 {
             fn wide(work: impl Work) {
                 work.run::<Avx512>();
             }
-            // SAFETY: as above.
+            // SAFETY: the machine has what it takes, as the trait asks.
             #[allow(unsafe_code)]
             unsafe {
                 wide(work)
