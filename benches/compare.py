@@ -170,7 +170,7 @@ def engine(checkpoint: Path, folder: Path, length: int, ways: list[str]) -> dict
     return {line["way"]: line for line in map(json.loads, lines)}
 
 
-def compare(name: str, checkpoint: Path, folder: Path, length: int, naive_length: int):
+def compare(name: str, checkpoint: Path, folder: Path, length: int):
     import torch
     from tokenizers import Tokenizer
 
@@ -181,14 +181,14 @@ def compare(name: str, checkpoint: Path, folder: Path, length: int, naive_length
     ours = engine(checkpoint, folder, length, ["plain:16", "plain:20", "plain:64", "plain:200", *several])
     model = llama(checkpoint, folder)
     naive(model, prompt, 4)
-    slow = naive(model, prompt, naive_length)
+    slow = naive(model, prompt, length)
     generate(model, prompt, 20, 4)
     theirs = generate(model, prompt, 20, length)
     rate, whose = matrix_rate(model)
     weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     speed = {way: line["tokens_per_second"] for way, line in ours.items()}
     print(f"\n{name}: {weights / 1e6:.1f} M weights in products, prompt of {len(ids)} tokens, {torch.get_num_threads()} threads")
-    print(f"  naive       {slow:9.1f} tokens/s   (one sequence of {naive_length} tokens)")
+    print(f"  naive       {slow:9.1f} tokens/s   (one sequence, length {length})")
     print(f"  generate    {theirs:9.1f} tokens/s   (20 sequences, mean length {length})")
     for way, line in ours.items():
         ratios = f"{speed[way] / slow:7.1f} x naive {speed[way] / theirs:7.1f} x generate"
@@ -207,10 +207,10 @@ def main():
     enter_venv()
     wanted = sys.argv[1:] or ["micro", "small"]
     if "micro" in wanted:
-        compare("micro", ROOT / "storage/micro/checkpoints/baseline/checkpoint_best.pt", MICRO, 200, 200)
+        compare("micro", ROOT / "storage/micro/checkpoints/baseline/checkpoint_best.pt", MICRO, 200)
     if "small" in wanted:
         folder = VENV.parent / "small"
-        compare("small", small(folder), folder / "model", 48, 8)
+        compare("small", small(folder), folder / "model", 96)
 
 
 if __name__ == "__main__":
