@@ -55,7 +55,7 @@ pub(in super::super) trait Work {
 
 /// Sixteen `f32` in the registers of one instruction set.
 pub(in super::super) trait Sums: Copy {
-    /// Of these, as many as stay in registers beside weights and factors,
+    /// Of these, as many as there are registers for, beside a factor,
     const ROOM: usize;
     /// and the most rows that share a weight.
     const ROWS: usize;
@@ -74,7 +74,7 @@ pub(in super::super) trait Sums: Copy {
 pub(in super::super) type Panel = [[f32; LANES]];
 
 impl Sums for [f32; LANES] {
-    const ROOM: usize = 4;
+    const ROOM: usize = 7;
     const ROWS: usize = 4;
 
     #[inline(always)]
@@ -115,7 +115,7 @@ mod x86 {
     pub(super) type Avx512 = __m512;
 
     impl Sums for Avx2 {
-        const ROOM: usize = 6;
+        const ROOM: usize = 7;
         const ROWS: usize = 6;
 
         #[inline(always)]
@@ -161,7 +161,7 @@ mod x86 {
     }
 
     impl Sums for Avx512 {
-        const ROOM: usize = 24;
+        const ROOM: usize = 31;
         const ROWS: usize = 12;
 
         #[inline(always)]
@@ -206,11 +206,16 @@ mod x86 {
     }
 }
 
-/// Panels that are multiplied beside each other by `rows` rows, of `left` that there are: as many as leave every sum a
-/// register, a power of two; more than eight streams through memory are slower again.
+/// Panels that are multiplied beside each other by `rows` rows, of `left` that there are: as many as leave every sum and
+/// weight a register, a power of two; more than eight streams through memory are slower again.
 #[inline(always)]
 pub(in super::super) fn beside<S: Sums>(rows: usize, left: usize) -> usize {
-    1 << (S::ROOM / rows).min(left).min(8).ilog2()
+    1 << (S::ROOM / registers(rows)).min(left).min(8).ilog2()
+}
+
+/// Registers that `rows` rows take for each panel: their sums and a weight, which a single row has straight from memory.
+const fn registers(rows: usize) -> usize {
+    if rows == 1 { 1 } else { rows + 1 }
 }
 
 /// sums (rows, `wide`, 16) += x (rows, depth) times panels, (depth, 16) each, one term after the other. The panels may
@@ -233,7 +238,7 @@ pub(in super::super) fn accumulate<S: Sums>(
         };
     }
     sizes! {
-        1: 1 2 4 8; 2: 1 2 4 8; 3: 1 2 4 8; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
+        1: 1 2 4 8; 2: 1 2 4 8; 3: 1 2 4; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
         7: 1 2; 8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2;
     }
 }
@@ -252,7 +257,7 @@ impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
         /// Lines of weights that are asked for ahead of their use.
         const AHEAD: usize = 16;
         let Tile { x, panels, sums, stride } = self;
-        assert!(ROWS <= S::ROWS && ROWS * PANELS <= S::ROOM); // leaves only the sizes that are used
+        assert!(ROWS <= S::ROWS && registers(ROWS) * PANELS <= S::ROOM); // leaves only the sizes that are used
         // Loops rather than closures: all must be inlined, or sums would go through memory.
         let mut running = [[S::of(&[0.0; LANES]); PANELS]; ROWS];
         for i in 0..ROWS {
