@@ -218,16 +218,22 @@ impl<'e, B: Backend> Lane<'e, B> {
             wanted.extend((0..=sequence.drafts.len()).map(|ahead| sequence.draw(first + ahead, ahead)));
             choosing.push((sequence, first));
         }
+        let share = self.share(wanted.len());
         let logits = self.model.logits(&mut self.work, &wanted, sampling)?;
         let choose = |(sequence, first): (&mut Sequence<B>, usize)| {
             let draws = &wanted[first..=first + sequence.drafts.len()];
             sequence.accept_all(draws.len(), |ahead| logits.draw(draws[ahead], sampling), engine);
         };
-        match self.threads {
-            Threads::All => choosing.into_par_iter().with_max_len(1).for_each(choose),
-            Threads::One => choosing.into_iter().for_each(choose),
+        match share {
+            true => choosing.into_par_iter().with_max_len(1).for_each(choose),
+            false => choosing.into_iter().for_each(choose),
         }
         Ok(if prompt_ends { Some(logits.keep(wanted.len())?) } else { None })
+    }
+
+    /// Whether threads share so many draws: not where one is done with them before another is awake.
+    fn share(&self, draws: usize) -> bool {
+        self.threads == Threads::All && draws * self.model.config().vocab_size > 1 << 16
     }
 
     /// Runs the extra heads over the rows that turned out right, for their keys and values, and lets the first `ahead` of
@@ -264,12 +270,12 @@ impl<'e, B: Backend> Lane<'e, B> {
         let each = drafting.len();
         let draw = |row: usize| active[drafting[row % each]].draw(row, row / each);
         let draws: Vec<Draw> = (0..heads.len() * each).map(draw).collect();
-        let sampling = self.engine.sampling;
+        let (share, sampling) = (self.share(draws.len()), self.engine.sampling);
         let logits = self.model.logits(&mut self.work, &draws, sampling)?;
         let draw = |&draw: &Draw| logits.draw(draw, sampling).ok();
-        let drafts: Vec<Option<u32>> = match self.threads {
-            Threads::All => draws.par_iter().map(draw).collect(),
-            Threads::One => draws.iter().map(draw).collect(),
+        let drafts: Vec<Option<u32>> = match share {
+            true => draws.par_iter().map(draw).collect(),
+            false => draws.iter().map(draw).collect(),
         };
         let context = self.model.config().max_seq_len;
         for (at, &i) in drafting.iter().enumerate() {
