@@ -263,7 +263,8 @@ impl<B: Backend> Engine<B> {
         let (model, lanes) = (&self.models[0], self.lanes());
         let batch = self.share(batch, samples);
         let room = self.config().max_seq_len.saturating_sub(longest);
-        let own = (self.sampling.max_tokens + model.heads()).min(room.max(1));
+        // The last token never goes through the model, nor does a draft beyond it.
+        let own = self.sampling.max_tokens.min(room).saturating_sub(1).max(1);
         let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(prompts);
         let per_lane = batch * model.cache_bytes(own) + prompts * model.cache_bytes(longest);
         let rows = batch * self.rows_of_a_sequence();

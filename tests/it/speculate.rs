@@ -106,6 +106,26 @@ fn memory_keeps_to_the_plan_and_does_not_grow() {
     assert!(later <= plan.cache, "{later} bytes of keys and values, planned were {}", plan.cache);
 }
 
+/// Where every sequence runs to its last token, the plan is used up to a tenth.
+#[test]
+fn memory_is_what_was_planned() {
+    for decode in [Decode::Plain, Decode::Speculative] {
+        for max_tokens in [16, 17, 33] {
+            let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens, seed: 3 };
+            let tokenizer = Tokenizer::from_folder(&folder()).unwrap().endless();
+            let options = Options { batch: 12, decode, lanes: Some(1) };
+            let mut engine = Engine::new(random(4, decode.heads()).unwrap(), tokenizer, sampling, options);
+            let mut requests = requests(12);
+            requests.truncate(1);
+            requests[0].prompt.stop.clear();
+            let plan = engine.plan(&requests).unwrap();
+            engine.sample(&requests, &mut |sample| sample.tokens == Some(max_tokens as u32)).unwrap();
+            let share = engine.cache_bytes() as f64 / plan.cache as f64;
+            assert!((0.9..=1.0).contains(&share), "{decode:?}, {max_tokens} tokens: {share} of what was planned");
+        }
+    }
+}
+
 /// Finite weights can still make logits that are not finite: the problem and the position are named.
 #[test]
 fn logits_that_are_no_numbers_are_an_error() {
