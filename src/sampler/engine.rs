@@ -14,6 +14,7 @@ use candle_core::{DType, Device};
 
 use super::backend::Backend;
 use super::lane::Lane;
+use super::speculate::CATCH_UP;
 pub use super::speculate::{Decode, Speculation};
 use super::{Request, Sample, Sampler, SamplerError, Sampling};
 use crate::checkpoint::Checkpoint;
@@ -135,8 +136,9 @@ pub struct Plan {
 /// What of requests their memory depends on.
 struct Extent {
     prompts: usize,
-    /// Tokens of the longest prompt.
+    /// Tokens of the longest prompt, and of the shortest.
     longest: usize,
+    shortest: usize,
     /// The fewest samples of one prompt in one lane.
     fewest: usize,
     samples: usize,
@@ -254,24 +256,26 @@ impl<B: Backend> Engine<B> {
         Extent {
             prompts: prompts.len(),
             longest: prompts.iter().map(Vec::len).max().unwrap_or(0),
+            shortest: prompts.iter().map(Vec::len).min().unwrap_or(0),
             fewest: samples().map(|samples| samples.div_ceil(self.lanes()).max(1)).min().unwrap_or(usize::MAX),
             samples: samples().sum(),
         }
     }
 
-    fn plan_of(&self, &Extent { prompts, longest, fewest, samples }: &Extent, batch: usize) -> Plan {
+    fn plan_of(&self, &Extent { prompts, longest, shortest, fewest, samples }: &Extent, batch: usize) -> Plan {
         let (model, lanes) = (&self.models[0], self.lanes());
         let batch = self.share(batch, samples);
-        let room = self.config().max_seq_len.saturating_sub(longest);
+        let room = self.config().max_seq_len.saturating_sub(shortest);
         // The last token never goes through the model, nor does a draft beyond it.
         let own = self.sampling.max_tokens.min(room).saturating_sub(1).max(1);
         let prompts = (batch.div_ceil(fewest.min(batch).max(1)) + 1).min(prompts);
         let per_lane = batch * model.cache_bytes(own) + prompts * model.cache_bytes(longest);
-        let rows = batch * self.rows_of_a_sequence();
+        let catching_up = if self.options.decode == Decode::Auto { CATCH_UP } else { 0 };
+        let rows = batch * (self.rows_of_a_sequence() + catching_up);
         Plan {
             weights: self.models.iter().map(B::bytes).sum(),
             cache: lanes * per_lane,
-            workspace: lanes * model.workspace_bytes(rows + PIECE, rows + 1),
+            workspace: lanes * model.workspace_bytes(rows + PIECE, batch * self.rows_of_a_sequence() + 1),
             batch: batch * lanes,
         }
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::backend::{Backend, Draw, Logits};
 use super::engine::{Engine, PIECE, Queue, Work};
 use super::sequence::{Opening, Prompt, Sequence};
-use super::speculate::{Chooser, Speculation};
+use super::speculate::{CATCH_UP, Chooser, Speculation};
 use super::{Finish, Sample, SamplerError};
 use crate::model::{Picked, Row, Span, Threads};
 
@@ -132,7 +132,11 @@ impl<'e, B: Backend> Lane<'e, B> {
     /// each sequence takes the tokens that follow.
     fn step(&mut self, active: &mut [Sequence<B>], filling: Option<&mut Opening<'e, B>>) -> Result<(), SamplerError> {
         let begun = Instant::now();
-        let ahead = self.chooser.drafts(active.len());
+        let mut ahead = self.chooser.drafts(active.len());
+        let behind: usize = active.iter().map(|sequence| sequence.behind(ahead)).sum();
+        if behind > self.batch * CATCH_UP {
+            ahead = 0;
+        }
         let piece = filling.as_ref().map_or(0..0, |opening| opening.piece());
         let prompt_ends = filling.as_ref().is_some_and(|opening| piece.end == opening.work.ids.len());
 
@@ -173,7 +177,7 @@ impl<'e, B: Backend> Lane<'e, B> {
         for sequence in active {
             sequence.drafts.truncate(ahead);
             sequence.first = count;
-            sequence.from = sequence.lag(ahead);
+            sequence.from = sequence.tokens.len() - 1 - sequence.behind(ahead);
             let end = sequence.tokens.len() + sequence.drafts.len();
             let more = end.saturating_sub(sequence.own.len());
             B::grow(&mut self.cache, &mut sequence.own, more);

@@ -91,9 +91,10 @@ impl<'a, B: Backend> Sequence<'a, B> {
         self.prompt.ids.len() + self.tokens.len()
     }
 
-    /// The first own position that must go through the model, for head 0 and `ahead` extra heads.
-    pub(super) fn lag(&self, ahead: usize) -> usize {
-        self.headed[..ahead].iter().copied().fold(self.tokens.len() - 1, usize::min)
+    /// Positions before the last token's that one of the first `ahead` extra heads has not seen.
+    pub(super) fn behind(&self, ahead: usize) -> usize {
+        let last = self.tokens.len() - 1;
+        last - self.headed[..ahead].iter().copied().fold(last, usize::min)
     }
 
     /// Whether it goes on.

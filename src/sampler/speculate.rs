@@ -77,6 +77,10 @@ const PROBE: u32 = 9;
 /// Steps until it is measured again.
 const HOLD: u32 = 1000;
 
+/// Positions for each sequence that extra heads may catch up with in one step: more than a measurement without them leaves
+/// behind. Memory is planned for so many.
+pub(super) const CATCH_UP: usize = 16;
+
 /// Decides, for each number of running sequences up to a factor of two, how many tokens to draft.
 pub(super) struct Chooser {
     decode: Decode,

@@ -77,9 +77,12 @@ fn the_four_pipelines() {
 }
 
 fn random(n_future_tokens: usize, heads: Heads) -> Result<Model, ModelError> {
+    Model::random(Config { n_future_tokens, ..small() }, heads, 11)
+}
+
+fn small() -> Config {
     let micro = Config::from_folder(&folder()).unwrap();
-    let config = Config { dim: 40, n_heads: 4, n_kv_heads: 2, hidden_dim: 72, n_layers: 9, n_future_tokens, ..micro };
-    Model::random(config, heads, 11)
+    Config { dim: 40, n_heads: 4, n_kv_heads: 2, hidden_dim: 72, n_layers: 9, ..micro }
 }
 
 #[test]
@@ -124,6 +127,25 @@ fn memory_is_what_was_planned() {
             assert!((0.9..=1.0).contains(&share), "{decode:?}, {max_tokens} tokens: {share} of what was planned");
         }
     }
+}
+
+/// After a short prompt the context has room for more tokens than after a long one.
+#[test]
+fn the_plan_holds_for_prompts_of_any_length() {
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, max_tokens: 500, seed: 3 };
+    let tokenizer = Tokenizer::from_folder(&folder()).unwrap().endless();
+    let mut requests = requests(3);
+    requests.iter_mut().for_each(|request| request.prompt.stop.clear());
+    requests.iter_mut().skip(1).for_each(|request| request.prompt.text.truncate(9));
+    let lengths = requests.iter().map(|request| tokenizer.encode(&request.prompt.text).unwrap().len());
+    let max_seq_len = lengths.max().unwrap() + 2;
+    let model = Model::random(Config { max_seq_len, ..small() }, Heads::Next, 11).unwrap();
+    let options = Options { batch: 12, decode: Decode::Plain, lanes: Some(1) };
+    let mut engine = Engine::new(model, tokenizer, sampling, options);
+    let plan = engine.plan(&requests).unwrap();
+    engine.sample(&requests, &mut |_| true).unwrap();
+    let bytes = engine.cache_bytes();
+    assert!(bytes <= plan.cache, "{bytes} bytes of keys and values, planned were {}", plan.cache);
 }
 
 /// Finite weights can still make logits that are not finite: the problem and the position are named.
