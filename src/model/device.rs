@@ -99,8 +99,7 @@ impl Model {
     ) -> Result<Model, ModelError> {
         checkpoint.expect(&config.tensors())?;
         Model::build(config, heads, device, dtype, &|name, shape, device| {
-            let (width, count) = (shape[1..].iter().product(), shape.iter().product());
-            load::weight(checkpoint, name, width, count, dtype, device)
+            load::weight(checkpoint, name, shape, dtype, device)
         })
     }
 
@@ -149,10 +148,7 @@ impl Model {
             });
             join(parts.collect::<Result<_, ModelError>>()?)
         };
-        let wanted = match heads {
-            Heads::Next => config.trunk_len() + 1,
-            Heads::All => config.n_layers,
-        };
+        let wanted = heads.blocks(&config);
         let mut blocks = Vec::with_capacity(wanted);
         for name in config.blocks().iter().take(wanted) {
             let block = format!("{name}.");

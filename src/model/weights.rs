@@ -63,7 +63,8 @@ impl Weights for Stored<'_> {
     }
 }
 
-fn check(name: &str, values: &[f32]) -> Result<(), ModelError> {
+/// That every value of the weight `name` is finite.
+pub(super) fn check(name: &str, values: &[f32]) -> Result<(), ModelError> {
     // All of them, without a branch for each: vectors do that.
     let odd = values.iter().fold(false, |odd, value| odd | !value.is_finite());
     if odd { Err(ModelError::NotFinite(name.to_owned())) } else { Ok(()) }

@@ -133,6 +133,7 @@ impl<'e, B: Backend> Lane<'e, B> {
     fn step(&mut self, active: &mut [Sequence<B>], filling: Option<&mut Opening<'e, B>>) -> Result<(), SamplerError> {
         let begun = Instant::now();
         let mut ahead = self.chooser.drafts(active.len());
+        // Not where heads would have to catch up with more rows than memory was planned for.
         let behind: usize = active.iter().map(|sequence| sequence.behind(ahead)).sum();
         if behind > self.batch * CATCH_UP {
             ahead = 0;

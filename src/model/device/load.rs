@@ -6,24 +6,24 @@ use rayon::prelude::*;
 
 use super::ModelError;
 use crate::checkpoint::Checkpoint;
+use crate::model::weights::check;
 
 /// Numbers that are read and converted at a time.
 const RUN: usize = 1 << 14;
 
-/// All values of the weight `name`, whose rows are `width` long, on `device`. They are read, checked and converted a few
-/// rows at a time, so that the host never holds more of a stored matrix than its numbers in the device's type.
+/// All values of the weight `name`, a matrix or a vector of this shape, on `device`. They are read, checked and converted
+/// a few rows at a time, so that the host never holds more of a stored matrix than its numbers in the device's type.
 pub(super) fn weight(
     checkpoint: &Checkpoint,
     name: &str,
-    width: usize,
-    count: usize,
+    shape: &[usize],
     dtype: DType,
     device: &Device,
 ) -> Result<Tensor, ModelError> {
     let values = match dtype {
-        DType::BF16 => host(converted(checkpoint, name, width, count, bf16::from_f32)?),
-        DType::F16 => host(converted(checkpoint, name, width, count, f16::from_f32)?),
-        _ => host(converted(checkpoint, name, width, count, |value| value)?),
+        DType::BF16 => host(converted(checkpoint, name, shape, bf16::from_f32)?),
+        DType::F16 => host(converted(checkpoint, name, shape, f16::from_f32)?),
+        _ => host(converted(checkpoint, name, shape, |value| value)?),
     };
     Ok(values?.to_dtype(dtype)?.to_device(device)?)
 }
@@ -36,22 +36,19 @@ fn host<T: WithDType>(values: Vec<T>) -> candle_core::Result<Tensor> {
 fn converted<T: WithDType>(
     checkpoint: &Checkpoint,
     name: &str,
-    width: usize,
-    count: usize,
+    shape: &[usize],
     convert: impl Fn(f32) -> T + Sync,
 ) -> Result<Vec<T>, ModelError> {
     let rows = checkpoint.rows(name)?;
+    let width: usize = shape[1..].iter().product();
     let at_once = (RUN / width).max(1);
-    let mut all = vec![T::zero(); count];
+    let mut all = vec![T::zero(); shape.iter().product()];
     let runs = all.par_chunks_mut(at_once * width).enumerate();
     runs.try_for_each_init(Vec::new, |values: &mut Vec<f32>, (number, run)| {
         values.resize(run.len(), 0.0);
         rows.read(number * at_once, values)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(ModelError::NotFinite(name.to_owned()));
-        }
-        run.iter_mut().zip(values).for_each(|(to, value)| *to = convert(*value));
-        Ok(())
+        run.iter_mut().zip(&*values).for_each(|(to, value)| *to = convert(*value));
+        check(name, values)
     })?;
     rows.finish()?;
     Ok(all)
@@ -68,14 +65,17 @@ mod tests {
     fn runs_make_the_whole() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("storage/micro/checkpoints/baseline");
         let checkpoint = Checkpoint::open(&folder.join("checkpoint_best.pt")).unwrap();
-        for (name, width) in
-            [("tok_embeddings.weight", 128), ("layers.0.feed_forward.w2.weight", 352), ("norm.weight", 1)]
-        {
+        let shapes: [(&str, &[usize]); 3] = [
+            ("tok_embeddings.weight", &[512, 128]),
+            ("layers.0.feed_forward.w2.weight", &[128, 352]),
+            ("norm.weight", &[128]),
+        ];
+        for (name, shape) in shapes {
             let values = checkpoint.read_f32(name).unwrap();
             let count = values.len();
             for dtype in [DType::F32, DType::BF16, DType::F16] {
                 let whole = Tensor::from_vec(values.clone(), count, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
-                let runs = weight(&checkpoint, name, width, count, dtype, &Device::Cpu).unwrap();
+                let runs = weight(&checkpoint, name, shape, dtype, &Device::Cpu).unwrap();
                 assert_eq!(runs.dtype(), dtype);
                 let bits = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
                 assert_eq!(bits(&runs), bits(&whole), "{name} in {dtype:?}");
