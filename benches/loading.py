@@ -4,8 +4,8 @@
     python3 benches/loading.py          # weights in f32, and in bf16
 
 Each figure is the best of three, taken in turn, each in a process of its own; the file is in the page cache. It fails
-if loading takes longer than 1.3 times reading the file into memory, or more memory than 1.1 times the weights (of f32;
-bf16 becomes f32, which is twice the file). The files are made on the first run, in target/loading, as is a virtual
+if loading takes longer than 1.3 times reading the file into memory, or more memory than 1.1 times the weights, which
+are kept as they are stored, but for the embedding in f32. The files are made on the first run, in target/loading, as is a virtual
 environment with PyTorch, ~/.cache/passk-venvs/checkpoints.
 """
 
@@ -83,7 +83,7 @@ def compare(dtype: str, checkpoint: Path, bench: str) -> bool:
     best = {name: min(r[name]["seconds"] for r in runs) for name in ways}
     size, weights = checkpoint.stat().st_size, runs[0]["passk"]["weights"]
     peak = {name: max(r[name].get("peak", 0) for r in runs) for name in ways}
-    print(f"\n{dtype}: a file of {size / 1e9:.2f} GB, {weights / 1e9:.2f} GB of weights in f32")
+    print(f"\n{dtype}: a file of {size / 1e9:.2f} GB, {weights / 1e9:.2f} GB of weights")
     print(f"  read        {best['read']:6.2f} s")
     print(f"  passk       {best['passk']:6.2f} s   {best['passk'] / best['read']:5.2f} x reading   peak {peak['passk'] / weights:.3f} x the weights")
     print(f"  torch.load  {best['torch.load']:6.2f} s   {best['torch.load'] / best['read']:5.2f} x reading   peak {peak['torch.load'] / size:.3f} x the file")

@@ -210,7 +210,7 @@ impl Model {
         let names = config.blocks();
         let blocks = names.iter().take(heads.blocks(&config)).map(|name| Block::load(&config, name, weights));
         let blocks = blocks.collect::<Result<_, _>>()?;
-        let mut output = Matrix::new(config.vocab_size, config.dim);
+        let mut output = Matrix::new(config.vocab_size, config.dim, weights.dtype("output.weight"));
         weights.fill("output.weight", &mut output, 0, config.vocab_size)?;
         Ok(Model {
             blocks,

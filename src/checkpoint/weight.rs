@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::tensor::TensorInfo;
+use super::tensor::{DType, TensorInfo};
 use super::{Checkpoint, CheckpointError, Trouble, unreadable};
 
 /// What is stored of a weight.
@@ -45,6 +45,14 @@ impl Checkpoint {
             (None, None) => Some(below),
             // Half a change is none.
             _ => None,
+        }
+    }
+
+    /// Of f32, bf16 and f16 the type that holds a weight exactly: the stored one, unless a low-rank change is added.
+    pub(crate) fn exact_dtype(&self, name: &str) -> DType {
+        match self.find(name) {
+            Some(Stored { base, change: None }) if matches!(base.dtype, DType::BF16 | DType::F16) => base.dtype,
+            _ => DType::F32,
         }
     }
 

@@ -236,7 +236,7 @@ fn score<'a, S: Sums>(
             let mut done = 0;
             while done < some {
                 let now = beside::<S>(count, some - done);
-                accumulate::<S>(&x[..count], &panels[done..done + now], now, &mut scores[at..], runs);
+                accumulate::<S, f32>(&x[..count], &panels[done..done + now], now, &mut scores[at..], runs);
                 (done, at) = (done + now, at + now);
             }
         }
@@ -279,7 +279,7 @@ fn weigh<'a, S: Sums>(
                 for (i, x) in x.iter_mut().enumerate().take(some) {
                     *x = &weights[(first + i) * runs..].as_flattened()[done..end];
                 }
-                accumulate::<S>(&x[..some], &panels[..filled], now, &mut sums[first * wide + at..], wide);
+                accumulate::<S, f32>(&x[..some], &panels[..filled], now, &mut sums[first * wide + at..], wide);
                 done = end;
             }
             at += now;

@@ -9,6 +9,7 @@ use super::kernel::{Matrix, Threads};
 use super::math::{rms_norm, swiglu};
 use super::weights::Weights;
 use super::{Desk, ModelError, Picked, Row};
+use crate::checkpoint::DType;
 
 /// Weights of one block; the projections of one input are fused into one matrix.
 pub(super) struct Block {
@@ -25,7 +26,10 @@ impl Block {
     pub(super) fn load<W: Weights>(config: &Config, name: &str, weights: &mut W) -> Result<Block, ModelError> {
         let whole = |part: &str| format!("{name}.{part}.weight");
         let fuse = |weights: &mut W, parts: &[(&str, usize)], width: usize| -> Result<Matrix, ModelError> {
-            let mut fused = Matrix::new(parts.iter().map(|(_, out)| out).sum(), width);
+            let dtypes = parts.iter().map(|(part, _)| weights.dtype(&whole(part)));
+            let dtype = dtypes.reduce(|one, other| if one == other { one } else { DType::F32 });
+            let out = parts.iter().map(|(_, out)| out).sum();
+            let mut fused = Matrix::new(out, width, dtype.unwrap_or(DType::F32));
             let mut first = 0;
             for (part, out) in parts {
                 weights.fill(&whole(part), &mut fused, first, *out)?;

@@ -7,10 +7,14 @@
 mod aligned;
 mod sums;
 
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 pub(super) use aligned::Aligned;
+use sums::Number;
 pub(super) use sums::{LANES, Panel, Sums, Vectors, Work, accumulate, beside};
+
+use crate::checkpoint::DType;
 
 /// Compiles a function for any machine, for AVX2 with FMA and for AVX-512, and calls the one that fits. All compute the
 /// same: Rust never fuses or reorders floating-point operations by itself.
@@ -63,17 +67,41 @@ pub enum Threads {
     All,
 }
 
-/// A weight (out, width), stored as it is walked: panels of 16 columns of the result, each (width, 16).
+/// Weights (out, width), kept as they are walked: panels of 16 columns of the result, each (width, 16).
 pub(super) struct Matrix {
     out: usize,
     width: usize,
-    panels: Aligned,
+    panels: Panels,
+}
+
+/// The panels, in a type that holds the weights exactly: half the bytes are read in half the time.
+enum Panels {
+    F32(Aligned<f32>),
+    Bf16(Aligned<bf16>),
+    F16(Aligned<f16>),
+}
+
+/// Does something with the panels, whatever their type.
+macro_rules! with {
+    ($panels:expr, $name:ident => $what:expr) => {
+        match $panels {
+            Panels::F32($name) => $what,
+            Panels::Bf16($name) => $what,
+            Panels::F16($name) => $what,
+        }
+    };
 }
 
 impl Matrix {
-    /// A weight of zeros.
-    pub(super) fn new(out: usize, width: usize) -> Matrix {
-        Matrix { out, width, panels: Aligned::zeros(out.div_ceil(PANEL) * PANEL * width) }
+    /// Zeros, to be filled with weights that are exact in `dtype`.
+    pub(super) fn new(out: usize, width: usize, dtype: DType) -> Matrix {
+        let len = out.div_ceil(PANEL) * PANEL * width;
+        let panels = match dtype {
+            DType::BF16 => Panels::Bf16(Aligned::zeros(len)),
+            DType::F16 => Panels::F16(Aligned::zeros(len)),
+            _ => Panels::F32(Aligned::zeros(len)),
+        };
+        Matrix { out, width, panels }
     }
 
     /// Puts the `rows` rows that `read` gives at output `first` and those after it. `read` fills a few rows from the one
@@ -84,17 +112,7 @@ impl Matrix {
         rows: usize,
         read: &(impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync),
     ) -> Result<(), E> {
-        let (width, end) = (self.width, first + rows);
-        let panels = &mut self.panels[first / PANEL * PANEL * width..end.div_ceil(PANEL) * PANEL * width];
-        let panels = panels.par_chunks_exact_mut(PANEL * width).enumerate();
-        panels.try_for_each_init(Vec::new, |values: &mut Vec<f32>, (number, panel)| {
-            let column = (first / PANEL + number) * PANEL;
-            let (from, to) = (column.max(first), (column + PANEL).min(end));
-            values.resize((to - from) * width, 0.0);
-            read(from - first, values)?;
-            interleave(values, width, &mut panel[from - column..]);
-            Ok(())
-        })
+        with!(&mut self.panels, panels => fill(panels, self.width, first, rows, read))
     }
 
     /// Terms of each sum.
@@ -104,7 +122,7 @@ impl Matrix {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.panels.len() * size_of::<f32>()
+        with!(&self.panels, panels => size_of_val(&panels[..]))
     }
 
     /// x Wᵀ: (rows, width) → `y`, (rows, out).
@@ -115,34 +133,58 @@ impl Matrix {
     fn multiply_with(&self, vectors: Vectors, x: &[f32], y: &mut Vec<f32>, threads: Threads) {
         let rows = x.len() / self.width;
         y.resize(rows * self.out, 0.0);
-        let panels = self.out.div_ceil(PANEL);
+        let count = self.out.div_ceil(PANEL);
         let target = Columns { start: y.as_mut_ptr(), width: self.out, rows };
         let span = |from: usize, to: usize| {
-            let panels = &self.panels[from * PANEL * self.width..to * PANEL * self.width];
-            vectors.run(Product { panels, first: from, x, width: self.width, y: &target });
+            let span = from * PANEL * self.width..to * PANEL * self.width;
+            with!(&self.panels, panels => {
+                let panels = &panels[span];
+                vectors.run(Product { panels, first: from, x, width: self.width, y: &target });
+            });
         };
         if threads == Threads::One || rows * self.width * self.out < WORTH_SHARING {
-            span(0, panels);
+            span(0, count);
         } else {
             // A few more shares than threads: one that is held up by a judged program does not hold up the others.
-            let shares = (rayon::current_num_threads() * 4).min(panels);
+            let shares = (rayon::current_num_threads() * 4).min(count);
             (0..shares)
                 .into_par_iter()
                 .with_max_len(1)
-                .for_each(|share| span(panels * share / shares, panels * (share + 1) / shares));
+                .for_each(|share| span(count * share / shares, count * (share + 1) / shares));
         }
     }
 }
 
+/// See [`Matrix::fill`].
+fn fill<W: Number, E: Send>(
+    panels: &mut [W],
+    width: usize,
+    first: usize,
+    rows: usize,
+    read: &(impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync),
+) -> Result<(), E> {
+    let end = first + rows;
+    let panels = &mut panels[first / PANEL * PANEL * width..end.div_ceil(PANEL) * PANEL * width];
+    let panels = panels.par_chunks_exact_mut(PANEL * width).enumerate();
+    panels.try_for_each_init(Vec::new, |values: &mut Vec<f32>, (number, panel)| {
+        let column = (first / PANEL + number) * PANEL;
+        let (from, to) = (column.max(first), (column + PANEL).min(end));
+        values.resize((to - from) * width, 0.0);
+        read(from - first, values)?;
+        interleave(values, width, &mut panel[from - column..]);
+        Ok(())
+    })
+}
+
 /// Rows of `width` values, side by side from the beginning of a panel on: value k of row i goes to place 16 k + i.
-fn interleave(rows: &[f32], width: usize, panel: &mut [f32]) {
+fn interleave<W: Number>(rows: &[f32], width: usize, panel: &mut [W]) {
     // In squares: what is written stays in the first cache until it is whole, and every row is read by whole lines.
     for at in (0..width).step_by(PANEL) {
         let depth = PANEL.min(width - at);
         let square = &mut panel[at * PANEL..];
         for (i, row) in rows.chunks_exact(width).enumerate() {
             for (k, value) in row[at..at + depth].iter().enumerate() {
-                square[k * PANEL + i] = *value;
+                square[k * PANEL + i] = W::exactly(*value);
             }
         }
     }
@@ -178,21 +220,21 @@ impl Columns {
 }
 
 /// What a thread multiplies.
-struct Product<'a> {
-    panels: &'a [f32], // each (width, 16)
-    first: usize,      // number of the first of them
-    x: &'a [f32],      // (rows, width)
+struct Product<'a, W> {
+    panels: &'a [W], // each (width, 16)
+    first: usize,    // number of the first of them
+    x: &'a [f32],    // (rows, width)
     width: usize,
     y: &'a Columns,
 }
 
-impl Work for Product<'_> {
+impl<W: Number> Work for Product<'_, W> {
     /// Walks tiles, some rows by some panels, as many as fill the registers. All rows meet a group of panels while it is
     /// in the processor's cache, and the panels are read from memory once and in order.
     #[inline(always)]
     fn run<S: Sums>(self) {
         let Product { panels, first, x, width, y } = self;
-        let (rows, panels) = (x.len() / width, panels.as_chunks().0);
+        let (rows, panels): (_, &Panel<W>) = (x.len() / width, panels.as_chunks().0);
         let (tiles, count) = (rows.div_ceil(S::ROWS), panels.len() / width);
         let most = rows.div_ceil(tiles.max(1)).max(1);
         let mut number = 0;
@@ -200,7 +242,7 @@ impl Work for Product<'_> {
             let together = beside::<S>(most, count - number);
             for at in (0..width).step_by(PIECE) {
                 let depth = PIECE.min(width - at);
-                let mut group: [&Panel; MOST] = [&[]; MOST];
+                let mut group: [&Panel<W>; MOST] = [&[]; MOST];
                 for (panel, group) in (number..number + together).zip(&mut group) {
                     *group = &panels[panel * width + at..][..depth];
                 }
@@ -211,7 +253,7 @@ impl Work for Product<'_> {
                         *some = &x[row * width + at..][..depth];
                     }
                     let mut sums = [[0.0; PANEL]; 2 * MOST];
-                    accumulate::<S>(&some[..to - from], &group[..together], together, &mut sums, together);
+                    accumulate::<S, W>(&some[..to - from], &group[..together], together, &mut sums, together);
                     for (i, sums) in sums[..(to - from) * together].iter().enumerate() {
                         y.put(from + i / together, (first + number + i % together) * PANEL, sums, at > 0);
                     }
@@ -233,13 +275,22 @@ mod tests {
         ((i * 2_654_435_761) % 1_000_003) as f32 / 500_000.0 - 1.0
     }
 
-    fn matrix(out: usize, width: usize) -> Matrix {
-        let mut matrix = Matrix::new(out, width);
+    /// A weight that is exact in `dtype`.
+    fn weight(i: usize, dtype: DType) -> f32 {
+        match dtype {
+            DType::BF16 => bf16::from_f32(value(i)).to_f32(),
+            DType::F16 => f16::from_f32(value(i) * 1e-4).to_f32(), // some of them subnormal
+            _ => value(i),
+        }
+    }
+
+    fn matrix(out: usize, width: usize, dtype: DType) -> Matrix {
+        let mut matrix = Matrix::new(out, width, dtype);
         // In two parts, the second of which begins inside of a panel.
         for (first, rows) in [(0, out / 3), (out / 3, out - out / 3)] {
             let read = |row: usize, values: &mut [f32]| {
                 let from = (first + row) * width;
-                (from..).zip(values).for_each(|(at, to)| *to = value(at));
+                (from..).zip(values).for_each(|(at, to)| *to = weight(at, dtype));
                 Ok::<_, ()>(())
             };
             matrix.fill(first, rows, &read).unwrap();
@@ -266,7 +317,7 @@ mod tests {
     #[test]
     fn a_rows_product_does_not_depend_on_its_neighbours() {
         for (width, out) in SHAPES {
-            let matrix = matrix(out, width);
+            let matrix = matrix(out, width, DType::F32);
             let x: Vec<f32> = (7..7 + 128 * width).map(value).collect();
             let (mut all, mut some) = (Vec::new(), Vec::new());
             matrix.multiply(&x, &mut all, Threads::All);
@@ -281,11 +332,15 @@ mod tests {
         }
     }
 
-    /// The sum as the module's head says it, one multiplication at a time, by every instruction set and size of a tile.
+    /// The sum as the module's head says it, one multiplication at a time, by every instruction set and size of a tile,
+    /// and of weights in every type that they are kept in.
     #[test]
     fn sums_are_fused_chains_in_pieces() {
-        for (width, out) in [(33, 20), (512, 16), (64, 250), (1100, 137)] {
-            let matrix = matrix(out, width);
+        let shapes = [(33, 20), (512, 16), (64, 250), (1100, 137)];
+        let dtypes = [DType::F32, DType::BF16, DType::F16];
+        for ((width, out), dtype) in shapes.into_iter().flat_map(|shape| dtypes.map(|dtype| (shape, dtype))) {
+            let matrix = matrix(out, width, dtype);
+            assert_eq!(matrix.bytes(), out.next_multiple_of(PANEL) * width * dtype.size_in_bytes());
             for (vectors, rows) in Vectors::all().flat_map(|vectors| (1..=25).map(move |rows| (vectors, rows))) {
                 let x: Vec<f32> = (3..3 + rows * width).map(value).collect();
                 let mut y = Vec::new();
@@ -294,10 +349,15 @@ mod tests {
                     let (row, column) = (at / out, at % out);
                     let piece = |from: usize| {
                         let to = width.min(from + PIECE);
-                        (from..to).fold(0f32, |sum, k| x[row * width + k].mul_add(value(column * width + k), sum))
+                        (from..to)
+                            .fold(0f32, |sum, k| x[row * width + k].mul_add(weight(column * width + k, dtype), sum))
                     };
                     let expected = (0..width).step_by(PIECE).map(piece).reduce(|a, b| a + b).unwrap();
-                    assert_eq!(sum.to_bits(), expected.to_bits(), "{vectors:?}, {rows} rows, {width}→{out} at {at}");
+                    assert_eq!(
+                        sum.to_bits(),
+                        expected.to_bits(),
+                        "{vectors:?}, {dtype}, {rows} rows, {width}→{out} at {at}"
+                    );
                 }
             }
         }

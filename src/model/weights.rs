@@ -3,11 +3,16 @@
 
 use super::ModelError;
 use super::kernel::Matrix;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, DType};
 
 pub(super) trait Weights {
     /// All values of the weight `name`, row by row.
     fn values(&mut self, name: &str) -> Result<Vec<f32>, ModelError>;
+
+    /// A type that holds the weight `name` exactly.
+    fn dtype(&self, _name: &str) -> DType {
+        DType::F32
+    }
 
     /// Puts the weight `name`, (rows, width), at output `first` of `matrix` and those after it.
     fn fill(&mut self, name: &str, matrix: &mut Matrix, first: usize, rows: usize) -> Result<(), ModelError> {
@@ -49,6 +54,10 @@ impl Weights for Stored<'_> {
         check(name, &values)?;
         self.advance(values.len());
         Ok(values)
+    }
+
+    fn dtype(&self, name: &str) -> DType {
+        self.checkpoint.exact_dtype(name)
     }
 
     fn fill(&mut self, name: &str, matrix: &mut Matrix, first: usize, rows: usize) -> Result<(), ModelError> {

@@ -4,41 +4,45 @@ use std::ops::{Deref, DerefMut};
 
 use super::sums::LANES;
 
-/// A slice of `f32` whose first lies at the beginning of a cache line.
+/// A line of the processor's cache.
+type Line = [f32; LANES];
+
+/// A slice of numbers whose first lies at the beginning of a cache line.
 #[derive(Default)]
-pub(in super::super) struct Aligned {
-    floats: Vec<f32>,
+pub(in super::super) struct Aligned<T = f32> {
+    numbers: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     /// So many zeros.
-    pub(in super::super) fn zeros(len: usize) -> Aligned {
-        let floats = vec![0.0; len + LANES - 1];
-        let start = floats.as_ptr().align_offset(size_of::<[f32; LANES]>()).min(LANES - 1);
-        Aligned { floats, start, len }
+    pub(in super::super) fn zeros(len: usize) -> Aligned<T> {
+        let room = size_of::<Line>() / size_of::<T>() - 1;
+        let numbers = vec![T::default(); len + room];
+        let start = numbers.as_ptr().align_offset(size_of::<Line>()).min(room);
+        Aligned { numbers, start, len }
     }
 
     /// Makes it `len` long; what it holds is of no use afterwards.
     pub(in super::super) fn renew(&mut self, len: usize) {
-        if self.start + len > self.floats.len() {
+        if self.start + len > self.numbers.len() {
             *self = Aligned::zeros(len.next_power_of_two()); // a completion grows by one position a step
         }
         self.len = len;
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        &self.floats[self.start..][..self.len]
+    fn deref(&self) -> &[T] {
+        &self.numbers[self.start..][..self.len]
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..][..self.len]
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.numbers[self.start..][..self.len]
     }
 }

@@ -1,5 +1,7 @@
 //! Sixteen sums side by side, in the registers that a machine has.
 
+use half::{bf16, f16};
+
 /// Sums that are kept side by side: those of one row and one panel.
 pub(in super::super) const LANES: usize = 16;
 
@@ -8,7 +10,7 @@ pub(in super::super) const LANES: usize = 16;
 pub(in super::super) enum Vectors {
     /// Whatever the target has.
     Any,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512.
@@ -22,8 +24,10 @@ impl Vectors {
         #[cfg(target_arch = "x86_64")]
         let special = [
             std::arch::is_x86_feature_detected!("avx512f").then_some(Vectors::Avx512),
-            (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
-                .then_some(Vectors::Avx2),
+            (std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma")
+                && std::arch::is_x86_feature_detected!("f16c"))
+            .then_some(Vectors::Avx2),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let special = [None; 0];
@@ -62,6 +66,10 @@ pub(in super::super) trait Sums: Copy {
 
     /// From memory.
     fn of(values: &[f32; LANES]) -> Self;
+    /// As [`of`](Self::of), from bf16.
+    fn of_bf16(values: &[bf16; LANES]) -> Self;
+    /// As [`of`](Self::of), from f16.
+    fn of_f16(values: &[f16; LANES]) -> Self;
     /// To memory.
     fn values(self) -> [f32; LANES];
     /// Each sum with a term more: `factor` times its weight, fused.
@@ -71,7 +79,36 @@ pub(in super::super) trait Sums: Copy {
 }
 
 /// Lines of sixteen numbers side by side.
-pub(in super::super) type Panel = [[f32; LANES]];
+pub(in super::super) type Panel<W = f32> = [[W; LANES]];
+
+/// What a weight is kept as. It is an f32 wherever it is used, exactly.
+pub(in super::super) trait Number: Copy + Default + Send + Sync {
+    /// From an f32 that is such a number.
+    fn exactly(value: f32) -> Self;
+    /// Sixteen, in registers.
+    fn load<S: Sums>(weights: &[Self; LANES]) -> S;
+}
+
+macro_rules! numbers {
+    ($($number:ty: $exactly:expr, $load:ident;)*) => {$(
+        impl Number for $number {
+            #[inline(always)]
+            fn exactly(value: f32) -> Self {
+                $exactly(value)
+            }
+
+            #[inline(always)]
+            fn load<S: Sums>(weights: &[Self; LANES]) -> S {
+                S::$load(weights)
+            }
+        }
+    )*};
+}
+numbers! {
+    f32: std::convert::identity, of;
+    bf16: |value: f32| bf16::from_bits((value.to_bits() >> 16) as u16), of_bf16;
+    f16: f16::from_f32, of_f16;
+}
 
 impl Sums for [f32; LANES] {
     const ROOM: usize = 7;
@@ -80,6 +117,16 @@ impl Sums for [f32; LANES] {
     #[inline(always)]
     fn of(values: &[f32; LANES]) -> Self {
         *values
+    }
+
+    #[inline(always)]
+    fn of_bf16(values: &[bf16; LANES]) -> Self {
+        values.map(bf16::to_f32)
+    }
+
+    #[inline(always)]
+    fn of_f16(values: &[f16; LANES]) -> Self {
+        values.map(f16::to_f32)
     }
 
     #[inline(always)]
@@ -107,6 +154,8 @@ mod x86 {
     // these leave the registers.
     use std::mem::transmute;
 
+    use half::{bf16, f16};
+
     use super::{LANES, Sums, Work};
 
     /// Two registers of AVX2. To be used inside of functions that are compiled for it.
@@ -128,6 +177,26 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn of_bf16(values: &[bf16; LANES]) -> Self {
+            // SAFETY: both are sixteen numbers of two bytes; the rest as in `fused`.
+            #[allow(unsafe_code)]
+            unsafe {
+                let halves = transmute::<[bf16; LANES], [__m128i; 2]>(*values);
+                halves.map(|half| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half))))
+            }
+        }
+
+        #[inline(always)]
+        fn of_f16(values: &[f16; LANES]) -> Self {
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                let halves = transmute::<[f16; LANES], [__m128i; 2]>(*values);
+                halves.map(|half| _mm256_cvtph_ps(half))
+            }
+        }
+
+        #[inline(always)]
         fn values(self) -> [f32; LANES] {
             // SAFETY: as above.
             #[allow(unsafe_code)]
@@ -138,7 +207,7 @@ mod x86 {
 
         #[inline(always)]
         fn fused(self, factor: f32, weights: Self) -> Self {
-            // SAFETY: only functions that are compiled for AVX2 and FMA use this type.
+            // SAFETY: only functions that are compiled for AVX2, FMA and F16C use this type.
             #[allow(unsafe_code)]
             unsafe {
                 let factor = _mm256_set1_ps(factor);
@@ -148,7 +217,7 @@ mod x86 {
 
         #[inline(always)]
         fn compiled(work: impl Work) {
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn wide(work: impl Work) {
                 work.run::<Avx2>();
             }
@@ -170,6 +239,25 @@ mod x86 {
             #[allow(unsafe_code)]
             unsafe {
                 transmute::<[f32; LANES], Avx512>(*values)
+            }
+        }
+
+        #[inline(always)]
+        fn of_bf16(values: &[bf16; LANES]) -> Self {
+            // SAFETY: both are sixteen numbers of two bytes; the rest as in `fused`.
+            #[allow(unsafe_code)]
+            unsafe {
+                let bits = _mm512_cvtepu16_epi32(transmute::<[bf16; LANES], __m256i>(*values));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }
+        }
+
+        #[inline(always)]
+        fn of_f16(values: &[f16; LANES]) -> Self {
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                _mm512_cvtph_ps(transmute::<[f16; LANES], __m256i>(*values))
             }
         }
 
@@ -222,9 +310,9 @@ const fn registers(rows: usize) -> usize {
 /// come in pieces: first `wide` of them for the first terms, as many as they are deep, then `wide` for the next. The sums
 /// of two rows are `stride` lines apart. No more rows than [`Sums::ROWS`], and as wide as [`beside`] says.
 #[inline(always)]
-pub(in super::super) fn accumulate<S: Sums>(
+pub(in super::super) fn accumulate<S: Sums, W: Number>(
     x: &[&[f32]],
-    panels: &[&Panel],
+    panels: &[&Panel<W>],
     wide: usize,
     sums: &mut Panel,
     stride: usize,
@@ -232,7 +320,7 @@ pub(in super::super) fn accumulate<S: Sums>(
     macro_rules! sizes {
         ($($rows:literal: $($panels:literal)*;)*) => {
             match (x.len(), wide) {
-                $($(($rows, $panels) => S::compiled(Tile::<$rows, $panels> { x, panels, sums, stride }),)*)*
+                $($(($rows, $panels) => S::compiled(Tile::<W, $rows, $panels> { x, panels, sums, stride }),)*)*
                 (rows, panels) => unreachable!("a tile of {rows} rows and {panels} panels"),
             }
         };
@@ -244,14 +332,14 @@ pub(in super::super) fn accumulate<S: Sums>(
 }
 
 /// [`accumulate`] for one size. A function of its own for each, or registers run short.
-struct Tile<'a, const ROWS: usize, const PANELS: usize> {
+struct Tile<'a, W, const ROWS: usize, const PANELS: usize> {
     x: &'a [&'a [f32]],
-    panels: &'a [&'a Panel],
+    panels: &'a [&'a Panel<W>],
     sums: &'a mut Panel,
     stride: usize,
 }
 
-impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
+impl<W: Number, const ROWS: usize, const PANELS: usize> Work for Tile<'_, W, ROWS, PANELS> {
     #[inline(always)]
     fn run<S: Sums>(self) {
         /// Lines of weights that are asked for ahead of their use.
@@ -268,7 +356,7 @@ impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
         let mut done = 0;
         for panels in panels.chunks_exact(PANELS) {
             let depth = panels[0].len();
-            let (mut rows, mut columns) = ([&[][..]; ROWS], [&[][..]; PANELS]);
+            let (mut rows, mut columns): ([&[f32]; ROWS], [&Panel<W>; PANELS]) = ([&[]; ROWS], [&[]; PANELS]);
             for i in 0..ROWS {
                 rows[i] = &x[i][done..][..depth];
             }
@@ -278,7 +366,7 @@ impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
             for k in 0..depth {
                 let mut weights = [S::of(&[0.0; LANES]); PANELS];
                 for j in 0..PANELS {
-                    weights[j] = S::of(&columns[j][k]);
+                    weights[j] = W::load::<S>(&columns[j][k]);
                     expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
                 }
                 for i in 0..ROWS {
@@ -299,7 +387,7 @@ impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
 
 /// Asks for a line of memory that will be read soon. A hint alone: the address need not be anybody's.
 #[inline(always)]
-fn expect(line: *const [f32; LANES]) {
+fn expect<W>(line: *const [W; LANES]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -75,6 +75,28 @@ fn every_variant_has_pytorchs_metadata_and_logits() {
     }
 }
 
+/// Weights of 16 bits are kept in 16, but where a low-rank change makes them others.
+#[test]
+fn weights_take_the_memory_that_they_are_stored_in() {
+    let bytes = |checkpoint: &Checkpoint, config: Config| Model::load(checkpoint, config, Heads::All).unwrap().bytes();
+    let of = |name: &str| open(name);
+    let (full, config) = of("full.pt");
+    // Embedding and norm are in f32 always.
+    let vectors = (config.vocab_size + 1) * config.dim * size_of::<f32>();
+    let matrices = bytes(&full, config) - vectors;
+    for name in ["bf16.pt", "f16.pt", "bf16.safetensors"] {
+        let (narrow, config) = of(name);
+        assert_eq!(bytes(&narrow, config) - vectors, matrices / 2, "{name}");
+    }
+    let (mut changed, config) = of("lora.pt");
+    changed.merge_onto(of("bf16.pt").0);
+    changed.fit(config.head_dim(), config.tied_output);
+    // It changes queries and values of two blocks, and has the third itself, in f32.
+    let projections = (config.dim + 2 * config.n_kv_heads * config.head_dim()) * config.dim;
+    let block = projections + (config.dim + 3 * config.hidden_dim) * config.dim;
+    assert_eq!(bytes(&changed, config) - vectors, matrices / 2 + (2 * projections + block) * 2);
+}
+
 /// Read a few rows at a time and in another order: views, low-rank changes and rotary rows in halves are among them.
 #[test]
 fn rows_are_the_same_values() {
