@@ -3,6 +3,7 @@
 
     python3 benches/compare.py          # micro (1.3 M) and small (110 M, random weights)
     python3 benches/compare.py micro
+    python3 benches/compare.py small small-bf16     # a checkpoint in f32 beside one in bf16
 
 For each model it prints tokens per second of
 
@@ -39,7 +40,7 @@ def enter_venv():
     os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
-def small(folder: Path) -> Path:
+def small(folder: Path, dtype: str) -> Path:
     """Write a random model of 110 M active weights with one head, once, in the layout of the trainers."""
     import torch
 
@@ -48,7 +49,7 @@ def small(folder: Path) -> Path:
         return checkpoint
     dim, layers, hidden, vocab = 768, 12, 2048, 32000
     torch.manual_seed(0)
-    weight = lambda out, width: torch.randn(out, width) / width**0.5
+    weight = lambda out, width: (torch.randn(out, width) / width**0.5).to(getattr(torch, dtype))
     state = {
         "tok_embeddings.weight": weight(vocab, dim),
         "norm.weight": torch.ones(dim),
@@ -208,9 +209,10 @@ def main():
     wanted = sys.argv[1:] or ["micro", "small"]
     if "micro" in wanted:
         compare("micro", ROOT / "storage/micro/checkpoints/baseline/checkpoint_best.pt", MICRO, 200)
-    if "small" in wanted:
-        folder = VENV.parent / "small"
-        compare("small", small(folder), folder / "model", 96)
+    for name, dtype in (("small", "float32"), ("small-bf16", "bfloat16")):
+        if name in wanted:
+            folder = VENV.parent / name
+            compare(name, small(folder, dtype), folder / "model", 96)
 
 
 if __name__ == "__main__":

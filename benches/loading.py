@@ -5,7 +5,7 @@
 
 Each figure is the best of three, taken in turn, each in a process of its own; the file is in the page cache. It fails
 if loading takes longer than 1.3 times reading the file into memory, or more memory than 1.1 times the weights, which
-are kept as they are stored, but for the embedding in f32. The files are made on the first run, in target/loading, as is a virtual
+are kept as they are stored. The files are made on the first run, in target/loading, as is a virtual
 environment with PyTorch, ~/.cache/passk-venvs/checkpoints.
 """
 

@@ -137,13 +137,13 @@ impl Picked<'_> {
     }
 }
 
-/// Weights of one model, in f32 on the CPU.
+/// Weights of one model on the CPU, each in the type that holds it exactly. Computed with in f32.
 pub struct Model {
     config: Config,
-    embeddings: Vec<f32>, // (vocab, dim)
-    blocks: Vec<Block>,   // trunk, head 0, extra heads
-    norm: Vec<f32>,       // (dim)
-    output: Matrix,       // (vocab, dim)
+    embeddings: Matrix,     // (vocab, dim)
+    blocks: Vec<Block>,     // trunk, head 0, extra heads
+    norm: Vec<f32>,         // (dim)
+    output: Option<Matrix>, // (vocab, dim), unless the embeddings are it
     rotary: Rotary,
 }
 
@@ -188,9 +188,13 @@ impl Model {
         let tensors = config.tensors();
         checkpoint.expect(&tensors)?;
         let left_out = &config.blocks()[heads.blocks(&config)..];
-        let is_loaded = |name: &str| !left_out.iter().any(|block| name.starts_with(&format!("{block}.")));
+        let is_left_out = |name: &str| left_out.iter().any(|block| name.starts_with(&format!("{block}.")));
+        let is_loaded = |name: &str| !is_left_out(name) && !(config.tied_output && name == "output.weight");
         let loaded = tensors.iter().filter(|(name, _)| is_loaded(name));
-        let all = loaded.map(|(_, shape)| (shape.iter().product::<usize>() * size_of::<f32>()) as u64).sum();
+        let bytes = |name: &str, shape: &[usize]| {
+            shape.iter().product::<usize>() * checkpoint.exact_dtype(name).size_in_bytes()
+        };
+        let all = loaded.map(|(name, shape)| bytes(name, shape) as u64).sum();
         Model::build(config, heads, &mut Stored { checkpoint, progress, done: 0, all })
     }
 
@@ -210,11 +214,15 @@ impl Model {
         let names = config.blocks();
         let blocks = names.iter().take(heads.blocks(&config)).map(|name| Block::load(&config, name, weights));
         let blocks = blocks.collect::<Result<_, _>>()?;
-        let mut output = Matrix::new(config.vocab_size, config.dim, weights.dtype("output.weight"));
-        weights.fill("output.weight", &mut output, 0, config.vocab_size)?;
+        let mut matrix = |name: &str| {
+            let mut matrix = Matrix::new(config.vocab_size, config.dim, weights.dtype(name));
+            weights.fill(name, &mut matrix, 0, config.vocab_size)?;
+            Ok::<_, ModelError>(matrix)
+        };
+        let output = if config.tied_output { None } else { Some(matrix("output.weight")?) };
         Ok(Model {
             blocks,
-            embeddings: weights.values("tok_embeddings.weight")?,
+            embeddings: matrix("tok_embeddings.weight")?,
             norm: weights.values("norm.weight")?,
             output,
             rotary: Rotary::new(&config),
@@ -239,8 +247,9 @@ impl Model {
 
     /// Bytes of the weights.
     pub fn bytes(&self) -> usize {
-        let floats = self.embeddings.len() + self.norm.len();
-        floats * size_of::<f32>() + self.output.bytes() + self.blocks.iter().map(Block::bytes).sum::<usize>()
+        let matrices = [Some(&self.embeddings), self.output.as_ref()];
+        let matrices = matrices.into_iter().flatten().map(Matrix::bytes);
+        size_of_val(&self.norm[..]) + matrices.chain(self.blocks.iter().map(Block::bytes)).sum::<usize>()
     }
 
     /// An empty cache for this model.
@@ -267,13 +276,14 @@ impl Model {
     /// # Errors
     /// A token is outside the vocabulary.
     pub fn trunk(&self, rows: &[Row], cache: &mut Cache, work: &mut Workspace) -> Result<(), ModelError> {
-        let &Config { dim, vocab_size, .. } = &self.config;
+        let vocab_size = self.config.vocab_size;
         let Workspace { trunk, desk, threads, .. } = work;
         desk.x.clear();
         for &Row { token, .. } in rows {
-            let at = token as usize * dim;
-            let embedding = self.embeddings.get(at..at + dim).ok_or(ModelError::Token { token, vocab_size })?;
-            desk.x.extend_from_slice(embedding);
+            if token as usize >= vocab_size {
+                return Err(ModelError::Token { token, vocab_size });
+            }
+            self.embeddings.row(token as usize, &mut desk.x);
         }
         for (block, layer) in self.blocks.iter().zip(cache.layers()).take(self.config.trunk_len()) {
             block.forward(rows, Picked::All, layer, &self.config, &self.rotary, desk, *threads);
@@ -311,7 +321,7 @@ impl Model {
     /// Logits of the hidden states that the last [`run_heads`](Self::run_heads) left: (heads · picked, vocab).
     pub fn logits<'w>(&self, work: &'w mut Workspace) -> &'w [f32] {
         math::rms_norm(&work.hidden, &self.norm, self.config.norm_eps, &mut work.desk.normed);
-        self.output.multiply(&work.desk.normed, &mut work.logits, work.threads);
+        self.output.as_ref().unwrap_or(&self.embeddings).multiply(&work.desk.normed, &mut work.logits, work.threads);
         &work.logits
     }
 

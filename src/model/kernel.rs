@@ -125,6 +125,14 @@ impl Matrix {
         with!(&self.panels, panels => size_of_val(&panels[..]))
     }
 
+    /// The weights of one output, at the end of `to`.
+    pub(super) fn row(&self, row: usize, to: &mut Vec<f32>) {
+        let first = row / PANEL * PANEL * self.width + row % PANEL;
+        with!(&self.panels, panels => {
+            to.extend(panels[first..].iter().step_by(PANEL).take(self.width).map(|weight| weight.value()));
+        });
+    }
+
     /// x Wᵀ: (rows, width) → `y`, (rows, out).
     pub(super) fn multiply(&self, x: &[f32], y: &mut Vec<f32>, threads: Threads) {
         self.multiply_with(Vectors::best(), x, y, threads);

@@ -42,8 +42,8 @@ pub(super) struct Stored<'c> {
 }
 
 impl Stored<'_> {
-    fn advance(&mut self, values: usize) {
-        self.done += (values * size_of::<f32>()) as u64;
+    fn advance(&mut self, name: &str, values: usize) {
+        self.done += (values * self.dtype(name).size_in_bytes()) as u64;
         (self.progress)(self.done, self.all);
     }
 }
@@ -52,7 +52,7 @@ impl Weights for Stored<'_> {
     fn values(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
         let values = self.checkpoint.read_f32(name)?;
         check(name, &values)?;
-        self.advance(values.len());
+        self.advance(name, values.len());
         Ok(values)
     }
 
@@ -67,7 +67,7 @@ impl Weights for Stored<'_> {
             check(name, values)
         })?;
         stored.finish()?;
-        self.advance(rows * matrix.width());
+        self.advance(name, rows * matrix.width());
         Ok(())
     }
 }

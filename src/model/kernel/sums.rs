@@ -85,6 +85,8 @@ pub(in super::super) type Panel<W = f32> = [[W; LANES]];
 pub(in super::super) trait Number: Copy + Default + Send + Sync {
     /// From an f32 that is such a number.
     fn exactly(value: f32) -> Self;
+    /// As an f32.
+    fn value(self) -> f32;
     /// Sixteen, in registers.
     fn load<S: Sums>(weights: &[Self; LANES]) -> S;
 }
@@ -95,6 +97,11 @@ macro_rules! numbers {
             #[inline(always)]
             fn exactly(value: f32) -> Self {
                 $exactly(value)
+            }
+
+            #[inline(always)]
+            fn value(self) -> f32 {
+                self.into()
             }
 
             #[inline(always)]
