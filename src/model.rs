@@ -188,9 +188,11 @@ impl Model {
         let tensors = config.tensors();
         checkpoint.expect(&tensors)?;
         let left_out = &config.blocks()[heads.blocks(&config)..];
-        let is_left_out = |name: &str| left_out.iter().any(|block| name.starts_with(&format!("{block}.")));
-        let is_loaded = |name: &str| !is_left_out(name) && !(config.tied_output && name == "output.weight");
-        let loaded = tensors.iter().filter(|(name, _)| is_loaded(name));
+        let is_left_out = |name: &str| {
+            let of_block = left_out.iter().any(|block| name.starts_with(&format!("{block}.")));
+            of_block || config.tied_output && name == "output.weight"
+        };
+        let loaded = tensors.iter().filter(|(name, _)| !is_left_out(name));
         let bytes = |name: &str, shape: &[usize]| {
             shape.iter().product::<usize>() * checkpoint.exact_dtype(name).size_in_bytes()
         };
