@@ -137,7 +137,7 @@ impl Picked<'_> {
     }
 }
 
-/// Weights of one model on the CPU, each in the type that holds it exactly. Computed with in f32.
+/// Weights of one model on the CPU, each in a type that holds it exactly. It computes in f32.
 pub struct Model {
     config: Config,
     embeddings: Matrix,     // (vocab, dim)

@@ -74,7 +74,7 @@ pub(super) struct Matrix {
     panels: Panels,
 }
 
-/// The panels, in a type that holds the weights exactly: half the bytes are read in half the time.
+/// The panels, in a type that holds the weights exactly: most models are stored in two bytes a weight.
 enum Panels {
     F32(Aligned<f32>),
     Bf16(Aligned<bf16>),
@@ -192,7 +192,9 @@ fn interleave<W: Number>(rows: &[f32], width: usize, panel: &mut [W]) {
         let square = &mut panel[at * PANEL..];
         for (i, row) in rows.chunks_exact(width).enumerate() {
             for (k, value) in row[at..at + depth].iter().enumerate() {
-                square[k * PANEL + i] = W::exactly(*value);
+                let weight = W::exactly(*value);
+                debug_assert_eq!(weight.value(), *value);
+                square[k * PANEL + i] = weight;
             }
         }
     }
