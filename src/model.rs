@@ -41,7 +41,7 @@ pub const DEVICE: &str = "cpu-aarch64";
 #[allow(missing_docs)]
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub const DEVICE: &str = "cpu-other";
-/// Type of weights, activations and cache.
+/// Type of activations and cache, to which weights are widened.
 pub const DTYPE: &str = "f32";
 
 /// Why a model could not be loaded or run.
@@ -137,7 +137,7 @@ impl Picked<'_> {
     }
 }
 
-/// Weights of one model on the CPU, each in a type that holds it exactly. It computes in f32.
+/// Weights of one model on the CPU, each matrix in a type that loses no bit of it. Products are computed in f32.
 pub struct Model {
     config: Config,
     embeddings: Matrix,     // (vocab, dim)
@@ -193,10 +193,9 @@ impl Model {
             of_block || config.tied_output && name == "output.weight"
         };
         let loaded = tensors.iter().filter(|(name, _)| !is_left_out(name));
-        let bytes = |name: &str, shape: &[usize]| {
-            shape.iter().product::<usize>() * checkpoint.exact_dtype(name).size_in_bytes()
-        };
-        let all = loaded.map(|(name, shape)| bytes(name, shape) as u64).sum();
+        let bytes =
+            loaded.map(|(name, shape)| shape.iter().product::<usize>() * checkpoint.exact_dtype(name).size_in_bytes());
+        let all = bytes.sum::<usize>() as u64;
         Model::build(config, heads, &mut Stored { checkpoint, progress, done: 0, all })
     }
 
@@ -249,8 +248,7 @@ impl Model {
 
     /// Bytes of the weights.
     pub fn bytes(&self) -> usize {
-        let matrices = [Some(&self.embeddings), self.output.as_ref()];
-        let matrices = matrices.into_iter().flatten().map(Matrix::bytes);
+        let matrices = std::iter::once(&self.embeddings).chain(&self.output).map(Matrix::bytes);
         size_of_val(&self.norm[..]) + matrices.chain(self.blocks.iter().map(Block::bytes)).sum::<usize>()
     }
 
@@ -364,4 +362,42 @@ fn random_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     let scale = (3.0 / width as f32).sqrt();
     let uniform = |b: &[u8; 4]| u32::from_le_bytes(*b) as f32 / (1u64 << 31) as f32 - 1.0;
     bytes.as_chunks::<4>().0.iter().map(|bytes| scale * uniform(bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Whatever a checkpoint is stored in, its logits are those of the same weights widened before: bit for bit.
+    #[test]
+    fn narrow_weights_change_no_bit() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoints");
+        let ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2];
+        let check = |checkpoint: &mut Checkpoint, config: Config| {
+            checkpoint.fit(config.head_dim(), config.tied_output);
+            let wide =
+                Model::build(config.clone(), Heads::All, &mut |name: &str| Ok(checkpoint.read_f32(name)?)).unwrap();
+            let kept = Model::load(checkpoint, config, Heads::All).unwrap();
+            let bits = |model: &Model| {
+                let logits = model.all_logits(&ids).unwrap().concat();
+                logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&kept), bits(&wide), "{}", checkpoint.path.display());
+            kept.bytes() < wide.bytes()
+        };
+        let variants = folder.join("variants");
+        let config = || Config::from_folder(&variants.join("base")).unwrap();
+        for name in ["bf16.pt", "bf16.safetensors", "f16.pt", "f8.pt"] {
+            assert!(check(&mut Checkpoint::open(&variants.join(name)).unwrap(), config()), "{name} is kept in f32");
+        }
+        let mut changed = Checkpoint::open(&variants.join("lora.pt")).unwrap();
+        changed.merge_onto(Checkpoint::open(&variants.join("bf16.pt")).unwrap());
+        assert!(check(&mut changed, config()));
+        for name in ["llama3", "tied"] {
+            let folder = folder.join("hf").join(name);
+            check(&mut Checkpoint::open(&folder).unwrap(), Config::from_folder(&folder).unwrap());
+        }
+    }
 }

@@ -48,10 +48,13 @@ impl Checkpoint {
         }
     }
 
-    /// Of f32, bf16 and f16 the type that holds a weight exactly: the stored one, unless a low-rank change is added.
+    /// The type that loses no bit of a weight's f32 values: bf16 or f16 where it is stored in so few bits and no low-rank
+    /// change is added, else f32.
     pub(crate) fn exact_dtype(&self, name: &str) -> DType {
-        match self.find(name) {
-            Some(Stored { base, change: None }) if matches!(base.dtype, DType::BF16 | DType::F16) => base.dtype,
+        let Some(Stored { base, change: None }) = self.find(name) else { return DType::F32 };
+        match base.dtype {
+            DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => DType::BF16,
+            DType::F16 => DType::F16,
             _ => DType::F32,
         }
     }

@@ -192,9 +192,7 @@ fn interleave<W: Number>(rows: &[f32], width: usize, panel: &mut [W]) {
         let square = &mut panel[at * PANEL..];
         for (i, row) in rows.chunks_exact(width).enumerate() {
             for (k, value) in row[at..at + depth].iter().enumerate() {
-                let weight = W::exactly(*value);
-                debug_assert_eq!(weight.value(), *value);
-                square[k * PANEL + i] = weight;
+                square[k * PANEL + i] = W::exactly(*value);
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::Zeroable;
+
 use super::sums::LANES;
 
 /// A line of the processor's cache.
@@ -15,11 +17,11 @@ pub(in super::super) struct Aligned<T = f32> {
     len: usize,
 }
 
-impl<T: Copy + Default> Aligned<T> {
+impl<T: Copy + Zeroable> Aligned<T> {
     /// So many zeros.
     pub(in super::super) fn zeros(len: usize) -> Aligned<T> {
         let room = size_of::<Line>() / size_of::<T>() - 1;
-        let numbers = vec![T::default(); len + room];
+        let numbers: Vec<T> = bytemuck::zeroed_vec(len + room); // zeroed by the system when it is touched
         let start = numbers.as_ptr().align_offset(size_of::<Line>()).min(room);
         Aligned { numbers, start, len }
     }

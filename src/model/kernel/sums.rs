@@ -82,7 +82,7 @@ pub(in super::super) trait Sums: Copy {
 pub(in super::super) type Panel<W = f32> = [[W; LANES]];
 
 /// What a weight is kept as. It is an f32 wherever it is used, exactly.
-pub(in super::super) trait Number: Copy + Default + Send + Sync {
+pub(in super::super) trait Number: Copy + Send + Sync {
     /// From an f32 that is such a number.
     fn exactly(value: f32) -> Self;
     /// As an f32.
@@ -111,9 +111,16 @@ macro_rules! numbers {
         }
     )*};
 }
+
+fn upper_half(value: f32) -> bf16 {
+    let bits = value.to_bits();
+    debug_assert!(bits as u16 == 0, "{value} is no bf16");
+    bf16::from_bits((bits >> 16) as u16)
+}
+
 numbers! {
     f32: std::convert::identity, of;
-    bf16: |value: f32| bf16::from_bits((value.to_bits() >> 16) as u16), of_bf16;
+    bf16: upper_half, of_bf16;
     f16: f16::from_f32, of_f16;
 }
 
@@ -308,7 +315,8 @@ pub(in super::super) fn beside<S: Sums>(rows: usize, left: usize) -> usize {
     1 << (S::ROOM / registers(rows)).min(left).min(8).ilog2()
 }
 
-/// Registers that `rows` rows take for each panel: their sums and a weight, which a single row has straight from memory.
+/// Registers that `rows` rows take for each panel: their sums and a weight, which a single row has straight from
+/// memory, or by way of one that is free.
 const fn registers(rows: usize) -> usize {
     if rows == 1 { 1 } else { rows + 1 }
 }
@@ -349,8 +357,8 @@ struct Tile<'a, W, const ROWS: usize, const PANELS: usize> {
 impl<W: Number, const ROWS: usize, const PANELS: usize> Work for Tile<'_, W, ROWS, PANELS> {
     #[inline(always)]
     fn run<S: Sums>(self) {
-        /// Lines of weights that are asked for ahead of their use.
-        const AHEAD: usize = 16;
+        // Lines of weights that are asked for ahead of their use.
+        let ahead = 1024 / size_of::<[W; LANES]>();
         let Tile { x, panels, sums, stride } = self;
         assert!(ROWS <= S::ROWS && registers(ROWS) * PANELS <= S::ROOM); // leaves only the sizes that are used
         // Loops rather than closures: all must be inlined, or sums would go through memory.
@@ -374,7 +382,7 @@ impl<W: Number, const ROWS: usize, const PANELS: usize> Work for Tile<'_, W, ROW
                 let mut weights = [S::of(&[0.0; LANES]); PANELS];
                 for j in 0..PANELS {
                     weights[j] = W::load::<S>(&columns[j][k]);
-                    expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
+                    expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(ahead));
                 }
                 for i in 0..ROWS {
                     for j in 0..PANELS {

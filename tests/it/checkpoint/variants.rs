@@ -79,16 +79,15 @@ fn every_variant_has_pytorchs_metadata_and_logits() {
 #[test]
 fn weights_take_the_memory_that_they_are_stored_in() {
     let bytes = |checkpoint: &Checkpoint, config: Config| Model::load(checkpoint, config, Heads::All).unwrap().bytes();
-    let of = |name: &str| open(name);
-    let (full, config) = of("full.pt");
+    let (full, config) = open("full.pt");
     let norm = config.dim * size_of::<f32>(); // a vector, in f32 always
     let matrices = bytes(&full, config) - norm;
     for name in ["bf16.pt", "f16.pt", "bf16.safetensors"] {
-        let (narrow, config) = of(name);
+        let (narrow, config) = open(name);
         assert_eq!(bytes(&narrow, config) - norm, matrices / 2, "{name}");
     }
-    let (mut changed, config) = of("lora.pt");
-    changed.merge_onto(of("bf16.pt").0);
+    let (mut changed, config) = open("lora.pt");
+    changed.merge_onto(open("bf16.pt").0);
     changed.fit(config.head_dim(), config.tied_output);
     // It changes queries and values of two blocks, and has the third itself, in f32.
     let projections = (config.dim + 2 * config.n_kv_heads * config.head_dim()) * config.dim;
