@@ -357,8 +357,8 @@ struct Tile<'a, W, const ROWS: usize, const PANELS: usize> {
 impl<W: Number, const ROWS: usize, const PANELS: usize> Work for Tile<'_, W, ROWS, PANELS> {
     #[inline(always)]
     fn run<S: Sums>(self) {
-        // Lines of weights that are asked for ahead of their use.
-        let ahead = 1024 / size_of::<[W; LANES]>();
+        /// Lines of weights, however wide, that are asked for ahead of their use.
+        const AHEAD: usize = 16;
         let Tile { x, panels, sums, stride } = self;
         assert!(ROWS <= S::ROWS && registers(ROWS) * PANELS <= S::ROOM); // leaves only the sizes that are used
         // Loops rather than closures: all must be inlined, or sums would go through memory.
@@ -382,7 +382,7 @@ impl<W: Number, const ROWS: usize, const PANELS: usize> Work for Tile<'_, W, ROW
                 let mut weights = [S::of(&[0.0; LANES]); PANELS];
                 for j in 0..PANELS {
                     weights[j] = W::load::<S>(&columns[j][k]);
-                    expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(ahead));
+                    expect(columns[j].as_ptr().wrapping_add(k).wrapping_add(AHEAD));
                 }
                 for i in 0..ROWS {
                     for j in 0..PANELS {
