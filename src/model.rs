@@ -215,11 +215,7 @@ impl Model {
         let names = config.blocks();
         let blocks = names.iter().take(heads.blocks(&config)).map(|name| Block::load(&config, name, weights));
         let blocks = blocks.collect::<Result<_, _>>()?;
-        let mut matrix = |name: &str| {
-            let mut matrix = Matrix::new(config.vocab_size, config.dim, weights.dtype(name));
-            weights.fill(name, &mut matrix, 0, config.vocab_size)?;
-            Ok::<_, ModelError>(matrix)
-        };
+        let mut matrix = |name: &str| weights.matrix(&[(name.to_owned(), config.vocab_size)], config.dim);
         let output = if config.tied_output { None } else { Some(matrix("output.weight")?) };
         Ok(Model {
             blocks,

@@ -9,7 +9,6 @@ use super::kernel::{Matrix, Threads};
 use super::math::{rms_norm, swiglu};
 use super::weights::Weights;
 use super::{Desk, ModelError, Picked, Row};
-use crate::checkpoint::DType;
 
 /// Weights of one block; the projections of one input are fused into one matrix.
 pub(super) struct Block {
@@ -25,28 +24,19 @@ impl Block {
     /// Reads the block called `name`, e.g. `layers.0`.
     pub(super) fn load<W: Weights>(config: &Config, name: &str, weights: &mut W) -> Result<Block, ModelError> {
         let whole = |part: &str| format!("{name}.{part}.weight");
-        let fuse = |weights: &mut W, parts: &[(&str, usize)], width: usize| -> Result<Matrix, ModelError> {
-            let dtypes = parts.iter().map(|(part, _)| weights.dtype(&whole(part)));
-            let dtype = dtypes.reduce(|one, other| if one == other { one } else { DType::F32 });
-            let out = parts.iter().map(|(_, out)| out).sum();
-            let mut fused = Matrix::new(out, width, dtype.unwrap_or(DType::F32));
-            let mut first = 0;
-            for (part, out) in parts {
-                weights.fill(&whole(part), &mut fused, first, *out)?;
-                first += out;
-            }
-            Ok(fused)
+        let mut fuse = |parts: &[(&str, usize)], width: usize| {
+            let parts: Vec<_> = parts.iter().map(|(part, out)| (whole(part), *out)).collect();
+            weights.matrix(&parts, width)
         };
         let &Config { dim, hidden_dim, .. } = config;
         let kv_dim = config.kv_dim();
-        Ok(Block {
-            attention_norm: weights.values(&whole("attention_norm"))?,
-            qkv: fuse(weights, &[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], dim)?,
-            out: fuse(weights, &[("attention.wo", dim)], dim)?,
-            ffn_norm: weights.values(&whole("ffn_norm"))?,
-            gate_up: fuse(weights, &[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], dim)?,
-            down: fuse(weights, &[("feed_forward.w2", dim)], hidden_dim)?,
-        })
+        let qkv = fuse(&[("attention.wq", dim), ("attention.wk", kv_dim), ("attention.wv", kv_dim)], dim)?;
+        let out = fuse(&[("attention.wo", dim)], dim)?;
+        let gate_up = fuse(&[("feed_forward.w1", hidden_dim), ("feed_forward.w3", hidden_dim)], dim)?;
+        let down = fuse(&[("feed_forward.w2", dim)], hidden_dim)?;
+        let attention_norm = weights.values(&whole("attention_norm"))?;
+        let ffn_norm = weights.values(&whole("ffn_norm"))?;
+        Ok(Block { attention_norm, qkv, out, ffn_norm, gate_up, down })
     }
 
     /// Bytes of its weights.

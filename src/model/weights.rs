@@ -14,6 +14,20 @@ pub(super) trait Weights {
         DType::F32
     }
 
+    /// The weights of these names and numbers of rows, one below the other as one matrix.
+    fn matrix(&mut self, parts: &[(String, usize)], width: usize) -> Result<Matrix, ModelError> {
+        let dtypes = parts.iter().map(|(name, _)| self.dtype(name));
+        let dtype = dtypes.reduce(|one, other| if one == other { one } else { DType::F32 });
+        let out = parts.iter().map(|(_, rows)| rows).sum();
+        let mut matrix = Matrix::new(out, width, dtype.unwrap_or(DType::F32));
+        let mut first = 0;
+        for (name, rows) in parts {
+            self.fill(name, &mut matrix, first, *rows)?;
+            first += rows;
+        }
+        Ok(matrix)
+    }
+
     /// Puts the weight `name`, (rows, width), at output `first` of `matrix` and those after it.
     fn fill(&mut self, name: &str, matrix: &mut Matrix, first: usize, rows: usize) -> Result<(), ModelError> {
         let values = self.values(name)?;
